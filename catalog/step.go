@@ -26,6 +26,7 @@ type If struct {
 	Version   uint64          // else Conflict, reason STALE_VERSION
 	States    []payload.State // one of these, else what Refuse says
 	DueBy     time.Time       // its ExpiresAt is set and not after this, else Conflict
+	AliveAt   time.Time       // its time to live is not over at this instant, else Expired
 	Placement *PlacementIf
 	Source    *PlacementIf // a second placement that has to be there
 }
@@ -96,6 +97,8 @@ func (s Step) judge(p payload.Payload, found bool) error {
 		return Refuse(p.State)
 	case !c.DueBy.IsZero() && !p.ExpiredAt(c.DueBy):
 		return payload.Errorf(payload.Conflict, "the payload has not expired")
+	case !c.AliveAt.IsZero() && p.ExpiredAt(c.AliveAt):
+		return Refuse(payload.StateExpired)
 	}
 	for _, placement := range []*PlacementIf{c.Placement, c.Source} {
 		if err := placement.judge(p); err != nil {

@@ -43,6 +43,8 @@ const (
 	NotCommitted Reason = "NOT_COMMITTED" // Conflict: the payload is not committed yet
 	TierOff      Reason = "TIER_OFF"      // Unsupported: the tier is not configured on this host
 	TierFull     Reason = "TIER_FULL"     // Exhausted: the tier's capacity is used up
+	TooSlow      Reason = "TOO_SLOW"      // Conflict: no ready placement is in the tier asked for or a faster one
+	Retires      Reason = "RETIRES"       // Conflict: the placement takes no leases and no renewals any more
 )
 
 // An Error is a failure: what kind, while doing what, to which payload. It is
