@@ -1,6 +1,7 @@
 package payload
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -120,14 +121,18 @@ func (e *Error) Unwrap() error { return e.Err }
 // Is reports whether target is e's code.
 func (e *Error) Is(target error) bool { return target == e.Code }
 
-// CodeOf returns the code of the first Error in err's chain: "" for nil, and
-// [Internal] for an error that carries none.
+// CodeOf returns the code of the first Error in err's chain: "" for nil,
+// [Unavailable] for a context that ended, and [Internal] for an error that
+// carries none.
 func CodeOf(err error) Code {
 	if err == nil {
 		return ""
 	}
 	if known, ok := errors.AsType[*Error](err); ok {
 		return known.Code
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return Unavailable
 	}
 	return Internal
 }
