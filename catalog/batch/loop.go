@@ -1,0 +1,171 @@
+// Package batch lets concurrent steps share one commit. A [Loop] gathers the
+// steps that are waiting; a [Ledger] judges them, one after another, against
+// the records they touch, so that a store loads once, writes once and commits
+// once for all of them.
+//
+// It knows no database: how records are loaded and written is the store's.
+package batch
+
+import (
+	"context"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/payload-manager/payload-manager/catalog"
+	"github.com/payload-manager/payload-manager/sdk/payload"
+)
+
+// Most is the number of steps that share a commit at most. With some hundreds
+// the commit's share in a step's cost is gone; more would only make the first
+// caller wait for the last.
+const Most = 256
+
+// An Outcome is the answer to one step.
+type Outcome struct {
+	Payload payload.Payload
+	Err     error
+}
+
+// A Loop carries out steps in batches, one batch at a time, on one goroutine.
+// It sets no timer: a batch is what was waiting when the one before it was
+// committed, so a lone caller waits for nobody.
+type Loop struct {
+	carry   func([]catalog.Step) []Outcome
+	queue   chan waiting
+	closing chan struct{}
+	done    chan struct{}
+	close   sync.Once
+}
+
+type waiting struct {
+	ctx    context.Context
+	step   catalog.Step
+	answer chan Outcome
+}
+
+// Start returns a running loop. carry gets one to [Most] steps, makes them
+// durable or refuses them, and returns an outcome for each, in order.
+func Start(carry func([]catalog.Step) []Outcome) *Loop {
+	l := &Loop{
+		carry:   carry,
+		queue:   make(chan waiting, Most),
+		closing: make(chan struct{}),
+		done:    make(chan struct{}),
+	}
+	go l.run()
+	return l
+}
+
+// Do hands the step to the loop and waits for its outcome. A caller whose
+// context ends gets the context's error; its step may still be carried out.
+func (l *Loop) Do(ctx context.Context, step catalog.Step) (payload.Payload, error) {
+	if err := ctx.Err(); err != nil {
+		return payload.Payload{}, err
+	}
+	w := waiting{ctx: ctx, step: step, answer: make(chan Outcome, 1)}
+	select {
+	case l.queue <- w:
+	case <-ctx.Done():
+		return payload.Payload{}, ctx.Err()
+	case <-l.closing:
+		return payload.Payload{}, Closed()
+	}
+	select {
+	case o := <-w.answer:
+		return o.Payload, o.Err
+	case <-ctx.Done():
+		return payload.Payload{}, ctx.Err()
+	case <-l.done:
+		return w.late()
+	}
+}
+
+// late is the outcome of a step that was queued while the loop ended.
+func (w waiting) late() (payload.Payload, error) {
+	select {
+	case o := <-w.answer:
+		return o.Payload, o.Err
+	default:
+		return payload.Payload{}, Closed()
+	}
+}
+
+// Closed is the error of a store that is shutting down.
+func Closed() error {
+	return payload.Errorf(payload.Unavailable, "the catalog is shutting down").Retry(time.Second)
+}
+
+// Close carries out what is queued and ends the loop. Closing twice does
+// nothing.
+func (l *Loop) Close() {
+	l.close.Do(func() { close(l.closing) })
+	<-l.done
+}
+
+func (l *Loop) run() {
+	defer close(l.done)
+	for {
+		select {
+		case first := <-l.queue:
+			l.serve(l.gather(first))
+		case <-l.closing:
+			l.drain()
+			return
+		}
+	}
+}
+
+func (l *Loop) drain() {
+	for {
+		select {
+		case first := <-l.queue:
+			l.serve(l.gather(first))
+		default:
+			return
+		}
+	}
+}
+
+// gather takes what else is waiting. It yields once before it looks, so that
+// the callers whose answers just went out can ask again and come along.
+func (l *Loop) gather(first waiting) []waiting {
+	runtime.Gosched()
+	batch := []waiting{first}
+	for len(batch) < Most {
+		select {
+		case next := <-l.queue:
+			batch = append(batch, next)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// serve carries out the steps whose callers still wait.
+func (l *Loop) serve(batch []waiting) {
+	var present []waiting
+	var steps []catalog.Step
+	for _, w := range batch {
+		if w.ctx.Err() == nil {
+			present, steps = append(present, w), append(steps, w.step)
+		}
+	}
+	if len(steps) == 0 {
+		return
+	}
+	for i, o := range l.carry(steps) {
+		present[i].answer <- o
+	}
+}
+
+// Failed gives every step the same error, each with its own operation and
+// subject: the database failed, and with it the batch.
+func Failed(steps []catalog.Step, err error) []Outcome {
+	outcomes := make([]Outcome, len(steps))
+	for i, s := range steps {
+		outcomes[i].Err = payload.Wrap(s.Op, s.ID, err)
+	}
+	return outcomes
+}
