@@ -19,6 +19,9 @@ const Sweep Workflow[SweepInput, SweepResult] = "payload.Sweep"
 type Target struct {
 	ID    payload.ID `json:"id,omitzero"`
 	Group string     `json:"group,omitempty"`
+	// Host is where the payloads were allocated. What no host owns, ends of
+	// life and the shared tier, is done there.
+	Host string `json:"host"`
 }
 
 // LifecycleInput starts a lifecycle.
@@ -27,7 +30,6 @@ type LifecycleInput struct {
 	Namespace string `json:"namespace"`
 	Name      string `json:"name,omitempty"`
 	Size      int64  `json:"size,omitempty"` // bytes, of a single payload
-	Host      string `json:"host"`           // where the payloads were allocated
 	// Carried counts what earlier runs of a continued lifecycle did.
 	Carried LifecycleResult `json:"carried,omitzero"`
 }
@@ -66,19 +68,39 @@ type MoveResult struct {
 	Bytes   int64  `json:"bytes"`   // copied; 0 when a copy was there already
 }
 
-// Look reads what a lifecycle has before it. It touches the catalog only, so
-// it runs as a local activity.
-const Look Activity[Target, Outlook] = "payload.Look"
+// Tend does what is due for a single payload if the worker that runs it is on
+// the target's host, and says what lies ahead. A group's payloads it leaves to
+// Reap. It is quick, and runs as a local activity.
+const Tend Activity[Target, Reaped] = "payload.Tend"
+
+// Reap does what is due on one host: it expires, aborts and frees, for one
+// payload or page by page for a group. It runs on the host's queue. Reaping
+// what is not due does nothing, so it may run twice.
+const Reap Activity[Target, Reaped] = "payload.Reap"
+
+// Reaped says what a Tend or a Reap came to.
+type Reaped struct {
+	Host    string    `json:"host,omitempty"`    // where it ran; empty when a Tend only looked
+	Freed   int       `json:"freed"`             // placements
+	Bytes   int64     `json:"bytes"`             // in them
+	Failed  int       `json:"failed,omitempty"`  // payloads of a group that wait for another try
+	Waiting int       `json:"waiting,omitempty"` // placements that leases or readers hold
+	Leases  int       `json:"leases,omitempty"`  // how many leases those are
+	Until   time.Time `json:"until,omitzero"`    // when the last of them ends at the latest
+	Ahead   Outlook   `json:"ahead"`             // afterwards
+}
 
 // An Outlook is what a lifecycle has before it.
 type Outlook struct {
-	Open  int       `json:"open"`           // payloads that are not tombstones without bytes
-	Bytes int64     `json:"bytes"`          // their sizes
-	Next  time.Time `json:"next,omitzero"`  // when the next is due; zero with Ever: at once
-	Ever  bool      `json:"ever,omitempty"` // whether any is due at all
+	Open  int       `json:"open"`            // payloads that are not tombstones without bytes
+	Bytes int64     `json:"bytes"`           // their sizes
+	Next  time.Time `json:"next,omitzero"`   // when the next is due; zero with Ever: at once
+	Ever  bool      `json:"ever,omitempty"`  // whether any is due at all
+	Hosts []string  `json:"hosts,omitempty"` // where the next thing has to be done
 	// What follows is known for a single payload only.
 	State      payload.State `json:"state,omitempty"`
 	Version    uint64        `json:"version,omitempty"`
+	Group      string        `json:"group,omitempty"` // whose lifecycle carries the payload, if any does
 	ExpiresAt  time.Time     `json:"expires_at,omitzero"`
 	Placements []At          `json:"placements,omitempty"`
 }
@@ -88,20 +110,6 @@ type At struct {
 	Tier  payload.Tier           `json:"tier"`
 	Host  string                 `json:"host,omitempty"`
 	State payload.PlacementState `json:"state"`
-}
-
-// Reap does what is due on one host: it expires, aborts and frees, for one
-// payload or page by page for a group. It runs on the host's queue. Reaping
-// what is not due does nothing, so it may run twice.
-const Reap Activity[Target, Reaped] = "payload.Reap"
-
-// Reaped says what a Reap came to.
-type Reaped struct {
-	Freed   int       `json:"freed"`            // placements
-	Bytes   int64     `json:"bytes"`            // in them
-	Waiting int       `json:"waiting"`          // placements that leases or readers hold
-	Until   time.Time `json:"until,omitzero"`   // when the last of those leases ends at the latest
-	Leases  int       `json:"leases,omitempty"` // how many leases those are
 }
 
 // Copy makes one placement ready: reserve, copy, verify, switch. It runs on the
