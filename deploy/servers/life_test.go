@@ -24,34 +24,71 @@ import (
 	"github.com/payload-manager/payload-manager/deploy/servers"
 )
 
-// parentOfServer makes this test binary a process that starts a server, says
-// its endpoint, and waits to be killed.
-const parentOfServer = "SERVERS_TEST_PARENT"
+// parentOf makes this test binary a process that starts one server, says where
+// it listens, and waits to be killed. parentFolder is for the server's data.
+const (
+	parentOf     = "SERVERS_TEST_PARENT_OF"
+	parentFolder = "SERVERS_TEST_FOLDER"
+)
 
 func TestMain(m *testing.M) {
-	if os.Getenv(parentOfServer) == "" {
+	if os.Getenv(parentOf) == "" {
 		os.Exit(m.Run())
 	}
-	s3, err := servers.StartS3(context.Background(), servers.S3Options{Dir: os.Getenv(parentOfServer)})
-	fmt.Println(s3.Endpoint, err)
+	fmt.Println(startAny(os.Getenv(parentOf), os.Getenv(parentFolder)))
 	select {}
 }
 
+// startAny returns the network and address of the server that it started.
+func startAny(kind, folder string) (network, address string, err error) {
+	ctx := context.Background()
+	switch kind {
+	case "temporal":
+		temporal, err := servers.StartTemporal(ctx, servers.TemporalOptions{Dir: folder, UIPort: servers.NoUI})
+		if err != nil {
+			return "", "", err
+		}
+		return "tcp", temporal.Address, nil
+	case "postgres":
+		_, err := servers.StartPostgres(ctx, servers.PostgresOptions{Dir: folder, NoSync: true})
+		return "unix", filepath.Join(folder, "sockets", ".s.PGSQL.5432"), err
+	default:
+		s3, err := servers.StartS3(ctx, servers.S3Options{Dir: folder})
+		if err != nil {
+			return "", "", err
+		}
+		return "tcp", s3.Endpoint, nil
+	}
+}
+
 func TestAServerDiesWithItsParent(t *testing.T) {
-	parent := exec.Command(os.Args[0])
-	parent.Env = append(os.Environ(), parentOfServer+"="+t.TempDir())
-	out, err := parent.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, parent.Start())
-	line, err := bufio.NewReader(out).ReadString('\n')
-	require.NoError(t, err)
-	endpoint, _, _ := strings.Cut(line, " ")
-	require.True(t, answers(endpoint), line)
+	for _, kind := range []string{"temporal", "s3", "postgres"} {
+		t.Run(kind, func(t *testing.T) {
+			parent := exec.Command(os.Args[0])
+			parent.Env = append(os.Environ(), parentOf+"="+kind, parentFolder+"="+walkable(t))
+			out, err := parent.StdoutPipe()
+			require.NoError(t, err)
+			require.NoError(t, parent.Start())
+			line, err := bufio.NewReader(out).ReadString('\n')
+			require.NoError(t, err)
+			said := strings.Fields(line)
+			require.True(t, listens(said[0], said[1]), line)
 
-	require.NoError(t, parent.Process.Kill())
-	_ = parent.Wait()
+			require.NoError(t, parent.Process.Kill())
+			_ = parent.Wait()
 
-	require.Eventually(t, func() bool { return !answers(endpoint) }, 5*time.Second, 10*time.Millisecond)
+			require.Eventually(t, func() bool { return !listens(said[0], said[1]) }, 5*time.Second, 10*time.Millisecond)
+		})
+	}
+}
+
+func listens(network, address string) bool {
+	conn, err := net.Dial(network, address)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
 }
 
 func TestAServerOutlivesTheThreadThatStartedIt(t *testing.T) {

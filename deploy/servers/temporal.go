@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -58,7 +59,7 @@ func StartTemporal(ctx context.Context, o TemporalOptions) (*Temporal, error) {
 		t.ports = append(t.ports, ui)
 	}
 	t.command = func() *exec.Cmd { return temporalCommand(program, o, api, ui) }
-	t.ready = func(ctx context.Context) error { return answers(ctx, api.address(), t.Namespace) }
+	t.ready = func(ctx context.Context) error { return t.look(ctx, api, ui) }
 	if err := start(ctx, t.Server, o.Log); err != nil {
 		return nil, err
 	}
@@ -67,6 +68,15 @@ func StartTemporal(ctx context.Context, o TemporalOptions) (*Temporal, error) {
 		t.UI = "http://" + ui.address()
 	}
 	return t, nil
+}
+
+// look finds out whether workflows can be started, and seen.
+func (t *Temporal) look(ctx context.Context, api, ui *port) error {
+	err := answers(ctx, api.address(), t.Namespace)
+	if err == nil && slices.Contains(t.ports, ui) {
+		err = healthy(ctx, "http://"+ui.address())
+	}
+	return err
 }
 
 // temporalCommand gives the server an environment of its own: the user's
