@@ -324,6 +324,7 @@ func TestAFullTierRefusesAndGivesEverythingBack(t *testing.T) {
 
 	_, err = r.Delete(t.Context(), catalog.Change{ID: p.ID})
 	require.NoError(t, err)
+	r.comesBack(payload.RAM, 0) // once the checksum behind the commit has let go of it
 	r.allocate(5*mebibyte, payload.Policy{})
 }
 
