@@ -33,7 +33,8 @@ type Tier interface {
 	// Create reserves size bytes for one attempt at a placement of id and
 	// returns their location. Creating the same attempt twice gives the same
 	// location. Codes: Exhausted with reason TIER_FULL when there is no room,
-	// Unavailable when the storage cannot be reached.
+	// Unavailable when the storage cannot be reached. The methods below answer
+	// NotFound for a location that does not exist, or does no more.
 	Create(ctx context.Context, id payload.ID, attempt uint64, size int64) (location string, err error)
 
 	// Fill opens a location that is not sealed for the daemon itself to write.
@@ -44,7 +45,9 @@ type Tier interface {
 	// holds the bytes, Invalid when fewer bytes than were reserved arrived.
 	Seal(ctx context.Context, location string) error
 
-	// Open reads sealed bytes.
+	// Open reads sealed bytes. Code Conflict when they are not sealed yet, as
+	// with Readable and PresignRead below; Fill, Writable and PresignParts have
+	// it the other way round.
 	Open(ctx context.Context, location string) (Source, error)
 
 	// Remove frees the bytes, sealed or not. What readers still hold open stays
@@ -53,7 +56,7 @@ type Tier interface {
 	Remove(ctx context.Context, location string) error
 
 	// Walk reports every location that holds bytes, in no order, until visit
-	// fails.
+	// fails. One that is sealed meanwhile may come twice, but none is left out.
 	Walk(ctx context.Context, visit func(Found) error) error
 
 	// Usage says how full the tier is.

@@ -1,0 +1,140 @@
+package ram
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/payload-manager/payload-manager/sdk/payload"
+	"github.com/payload-manager/payload-manager/tiers"
+)
+
+// A segment is one payload's memory.
+type segment struct {
+	label tiers.Label
+
+	// mu is held for reading while a client's description is opened and locked,
+	// so that neither Seal nor Remove comes between.
+	mu     sync.RWMutex
+	file   *os.File // the tier's own description; nil once removed
+	sealed bool
+}
+
+// reserve makes a memfd with all its pages, which can neither grow nor shrink.
+func reserve(ctx context.Context, size int64) (*os.File, error) {
+	fd, err := unix.MemfdCreate("payload", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		return nil, tiers.Fault("reserve memory", err)
+	}
+	file := os.NewFile(uintptr(fd), "payload")
+	err = unix.Fchmod(fd, 0o600)
+	if err == nil {
+		err = allocate(ctx, fd, size)
+	}
+	if err == nil {
+		_, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_GROW|unix.F_SEAL_SHRINK)
+	}
+	if err != nil {
+		file.Close()
+		return nil, tiers.Fault("reserve memory", err)
+	}
+	return file, nil
+}
+
+// allocate reserves pages in strides, so that a caller who gave up does not
+// hold the kernel for the seconds that a huge payload takes.
+func allocate(ctx context.Context, fd int, size int64) error {
+	const stride = 256 << 20
+	for offset := int64(0); offset < size; offset += stride {
+		if err := tiers.Interrupted(ctx); err != nil {
+			return err
+		}
+		if err := unix.Fallocate(fd, 0, offset, min(stride, size-offset)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// seal makes the bytes immutable. EBUSY is the kernel's word for a writable
+// mapping that lives; a writable descriptor alone does not hinder it, and is
+// worth nothing afterwards.
+func (s *segment) seal() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.file == nil {
+		return gone()
+	}
+	if s.sealed {
+		return nil
+	}
+	_, err := unix.FcntlInt(s.file.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_WRITE|unix.F_SEAL_SEAL)
+	if errors.Is(err, unix.EBUSY) {
+		return payload.Errorf(payload.Busy, "a writer still maps the payload: unmap it, then commit").Because(payload.StillMapped)
+	}
+	if err == nil {
+		err = s.file.Chmod(0o400)
+	}
+	if err != nil {
+		return tiers.Fault("seal memory", err)
+	}
+	s.sealed = true
+	return nil
+}
+
+// end takes the segment out of use and returns the last hold on its bytes.
+func (s *segment) end() *os.File {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	file := s.file
+	s.file = nil
+	return file
+}
+
+func (s *segment) readable() (*os.File, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.file != nil && !s.sealed {
+		return nil, payload.Errorf(payload.Conflict, "the bytes are not sealed yet")
+	}
+	return s.open(unix.O_RDONLY)
+}
+
+func (s *segment) writable() (*os.File, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.sealed {
+		return nil, payload.Errorf(payload.Conflict, "the bytes are sealed already")
+	}
+	return s.open(unix.O_RDWR)
+}
+
+// open makes another description of the segment, under a lock that tells how
+// long its client keeps it.
+func (s *segment) open(flag int) (*os.File, error) {
+	if s.file == nil {
+		return nil, gone()
+	}
+	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", s.file.Fd()), flag|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, tiers.Fault("open memory", err)
+	}
+	file := os.NewFile(uintptr(fd), "payload")
+	if err := tiers.Hold(file); err != nil {
+		file.Close()
+		return nil, tiers.Fault("open memory", err)
+	}
+	return file, nil
+}
+
+func (s *segment) found() tiers.Found {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return tiers.Found{Location: s.label.String(), ID: s.label.ID, Attempt: s.label.Attempt, Size: s.label.Size, Sealed: s.sealed}
+}
+
+func gone() error { return payload.Errorf(payload.NotFound, "the tier has no such location") }
