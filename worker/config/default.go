@@ -1,0 +1,51 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// Default works on one machine: memory, a folder and SQLite, no object storage
+// until an endpoint is given.
+func Default() Config {
+	return Config{
+		Host:    Host{Name: hostName()},
+		DataDir: "/var/lib/payload-manager",
+		Tiers: Tiers{
+			RAM:    RAM{Enabled: true, Capacity: 1 << 30},
+			Disk:   Disk{Enabled: true},
+			Object: Object{Region: "us-east-1", Bucket: "payloads"},
+		},
+		Relay:         Relay{Interval: 200 * time.Millisecond, InFlight: 8},
+		Lifecycle:     Lifecycle{Sweep: "@every 5m", Grace: time.Minute, Retention: 24 * time.Hour},
+		Worker:        Worker{Copies: 4},
+		Log:           Log{Level: "info", Format: "text"},
+		ShutdownGrace: 5 * time.Second,
+	}
+}
+
+// Resolve fills the keys whose default depends on another key.
+func (c Config) Resolve() Config {
+	under := func(path *string, prefix, name string) {
+		if *path == "" {
+			*path = prefix + filepath.Join(c.DataDir, name)
+		}
+	}
+	under(&c.Listen.Socket, "", "api.sock")
+	under(&c.Catalog.URL, "sqlite:", "catalog.db")
+	under(&c.Tiers.Disk.Dir, "", "disk")
+	return c
+}
+
+var notInName = regexp.MustCompile(`[^a-z0-9.-]+`)
+
+func hostName() string {
+	name, err := os.Hostname()
+	if err != nil || name == "" {
+		return "localhost"
+	}
+	return strings.Trim(notInName.ReplaceAllString(strings.ToLower(name), "-"), "-.")
+}
