@@ -7,6 +7,9 @@
 // that started them, however it dies, and a terminal's Ctrl-C reaches that
 // process alone, which then stops them in its own order.
 //
+// The Log in a server's options receives what it prints. One that several
+// servers share must bear concurrent writes, as os.Stderr does.
+//
 // It leaves out how servers are installed (deploy/tools does that) and
 // everything one would want of a server in production.
 package servers

@@ -175,7 +175,7 @@ func asksHistory(ctx context.Context, service workflowservice.WorkflowServiceCli
 		Execution: &common.WorkflowExecution{WorkflowId: "nobody"},
 	})
 	_, unknown := serviceerror.FromStatus(status.Convert(err)).(*serviceerror.NamespaceNotFound)
-	if status.Code(err) == codes.NotFound && !unknown {
+	if err == nil || status.Code(err) == codes.NotFound && !unknown {
 		return nil
 	}
 	return fmt.Errorf("history service: %w", err)
