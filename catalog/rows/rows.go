@@ -25,7 +25,10 @@ const Columns = `p.id, p.namespace, p.name, p.size, p.crc, p.verified, p.policy,
 
 // Joined is where Columns come from: one row for each placement, and one for a
 // payload that has none.
-const Joined = `payloads p LEFT JOIN placements l ON l.payload_id = p.id`
+const Joined = `payloads p ` + Placed
+
+// Placed joins the placements of payloads p.
+const Placed = `LEFT JOIN placements l ON l.payload_id = p.id`
 
 // InOrder puts the rows of one payload together and its placements in the
 // order in which catalog.Step leaves them.
