@@ -149,6 +149,26 @@ func (c *Catalog) Extend(ctx context.Context, change Change, ttl time.Duration) 
 	return after, before.ExpiresAt, err
 }
 
+// Admit judges a change that a later step will carry out, such as a move: the
+// payload is active, alive and at the expected version. It changes nothing but
+// remembers the request: a repeat is not judged again, and returns the record
+// as it is by then.
+func (c *Catalog) Admit(ctx context.Context, op string, change Change) (payload.Payload, error) {
+	when := If{States: active, AliveAt: c.now()}
+	if change.Request.ID != "" {
+		if _, err := c.do(ctx, op, change, when, Then{}); err != nil {
+			return payload.Payload{}, err
+		}
+		return c.Get(ctx, change.Namespace, change.ID)
+	}
+	p, err := c.Get(ctx, change.Namespace, change.ID)
+	if err != nil {
+		return payload.Payload{}, err
+	}
+	when.Version = change.Expected
+	return Step{Op: op, ID: change.ID, If: when, Now: c.now()}.Apply(p, true)
+}
+
 // Verify records the checksum that was computed from sealed bytes.
 func (c *Catalog) Verify(ctx context.Context, id payload.ID, sum payload.Checksum) (payload.Payload, error) {
 	return c.do(ctx, "verify", Change{ID: id}, If{States: active}, Then{Checksum: sum, Verified: true})

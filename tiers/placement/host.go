@@ -155,6 +155,13 @@ func (h *Host) Stats(ctx context.Context) ([]TierStat, error) {
 	return stats, nil
 }
 
+// Offers says whether this host has the tier. Its error has code Unsupported
+// and reason TIER_OFF.
+func (h *Host) Offers(name payload.Tier) error {
+	_, err := h.tiers.Tier(name)
+	return err
+}
+
 // Leases sums up the leases on this host.
 func (h *Host) Leases() leases.Summary { return h.leases.Summary() }
 
