@@ -156,3 +156,7 @@ type SweepResult struct {
 	Woken     int `json:"woken"`     // lifecycles
 	Forgotten int `json:"forgotten"` // tombstones and answers
 }
+
+// BeatEvery is how often Reap, Copy and SweepOverdue heartbeat. Whoever
+// schedules them gives up on a worker that missed several beats.
+const BeatEvery = 5 * time.Second
