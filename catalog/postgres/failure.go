@@ -49,12 +49,18 @@ func collided(err error) bool { return is(err, collisions) }
 
 func refused(err error) bool { return is(err, refusals) }
 
-// failed is the catalog's error for what the database said.
+// failed is the catalog's error for what the database said. A connection that
+// broke rarely broke alone: then the pool lets go of all that it has, so that
+// one failure is all that callers see of a restart.
 func (s *Store) failed(ctx context.Context, op string, err error) error {
 	if err != nil && s.closed.Load() {
 		return batch.Closed()
 	}
-	return failed(ctx, op, err)
+	mapped := failed(ctx, op, err)
+	if errors.Is(mapped, payload.Unavailable) {
+		s.pool.Reset()
+	}
+	return mapped
 }
 
 // failed repeats no message of the driver's or the server's: they name hosts,

@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -90,4 +91,66 @@ func TestAnAddressIsNeverRepeated(t *testing.T) {
 
 func BenchmarkStore(b *testing.B) {
 	catalogtest.BenchStore(b, func(b *testing.B) catalog.Store { return open(b, database(b)) })
+}
+
+func allocated(t testing.TB, name string) catalog.Step {
+	id, err := payload.NewID()
+	require.NoError(t, err)
+	record := payload.Payload{ID: id, Namespace: "n", Name: name, State: payload.StateAllocated, Version: 1}
+	return catalog.Step{Op: "allocate", ID: id, If: catalog.If{Absent: true}, Then: catalog.Then{Create: &record, Wake: true}}
+}
+
+func TestATextThatPostgresCannotHoldFailsItsOwnStepAlone(t *testing.T) {
+	s := open(t, database(t))
+	failures := make([]error, 64)
+	var everyone sync.WaitGroup
+	for i := range failures {
+		name := fmt.Sprint(i)
+		if i == 7 {
+			name = "a \x00 byte"
+		}
+		step := allocated(t, name)
+		everyone.Go(func() { _, failures[i] = s.Do(context.Background(), step) })
+	}
+	everyone.Wait()
+	for i, err := range failures {
+		if i == 7 {
+			require.ErrorIs(t, err, payload.Invalid)
+			continue
+		}
+		require.NoError(t, err)
+	}
+}
+
+func TestAnOutageIsSaidAndSurvived(t *testing.T) {
+	ctx := context.Background()
+	own, err := servers.StartPostgres(ctx, servers.PostgresOptions{})
+	require.NoError(t, err)
+	t.Cleanup(own.Stop)
+	s := open(t, own.DSN)
+	before := allocated(t, "before")
+	_, err = s.Do(ctx, before)
+	require.NoError(t, err)
+
+	own.Kill()
+	_, err = s.Do(ctx, allocated(t, "meanwhile"))
+	unavailable(t, err)
+	_, err = s.Get(ctx, before.ID)
+	unavailable(t, err)
+	unavailable(t, s.PutHost(ctx, catalog.Host{Name: "here"}))
+	unavailable(t, s.Settle(ctx, []catalog.Entry{{Seq: 1}}, ""))
+
+	require.NoError(t, own.Restart(ctx))
+	_, err = s.Get(ctx, before.ID)
+	require.NoError(t, err)
+	_, err = s.Do(ctx, allocated(t, "after"))
+	require.NoError(t, err)
+}
+
+func unavailable(t *testing.T, err error) {
+	t.Helper()
+	require.ErrorIs(t, err, payload.Unavailable)
+	known, _ := errors.AsType[*payload.Error](err)
+	require.Positive(t, known.RetryAfter)
+	require.NotContains(t, err.Error(), "/")
 }

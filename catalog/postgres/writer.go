@@ -76,7 +76,7 @@ func (s *Store) carry(steps []catalog.Step) []batch.Outcome {
 	case refused(err) && len(steps) > 1:
 		return s.carryEach(steps)
 	default:
-		return batch.Failed(steps, failed(context.Background(), "", err))
+		return batch.Failed(steps, s.failed(context.Background(), "", err))
 	}
 }
 
