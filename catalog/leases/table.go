@@ -133,9 +133,9 @@ type Grant struct {
 	Remaining time.Duration // positive
 }
 
-// Grant leases a placement. Codes: NotFound when it is not open; Conflict when
-// it retires, or with reason REQUEST_REUSE when the request came before and
-// asked for something else; Invalid for a duration that is out of bounds.
+// Grant leases a placement. Codes: NotFound when it is not open; Conflict with
+// reason RETIRES when it was closed, or REQUEST_REUSE when the request came
+// before and asked for something else; Invalid for a duration out of bounds.
 func (t *Table) Grant(ask Ask) (Grant, error) {
 	duration, err := bounded(ask.Duration)
 	if err != nil {
@@ -234,8 +234,8 @@ func (t *Table) end(l *lease) {
 
 // Renew lets a lease hold for d from now, or longer where it already does: it
 // never shortens one. Codes: Expired when the lease is over, NotFound when
-// this table never granted it, Conflict when its placement retires, Invalid
-// for a duration that is out of bounds.
+// this table never granted it, Conflict with reason RETIRES when its placement
+// was closed, Invalid for a duration out of bounds.
 func (t *Table) Renew(id string, d time.Duration) (Grant, error) {
 	duration, err := bounded(d)
 	if err != nil {
@@ -354,5 +354,5 @@ func bounded(d time.Duration) (time.Duration, error) {
 }
 
 func retires() error {
-	return payload.Errorf(payload.Conflict, "the placement retires and takes no new leases: acquire again for another one")
+	return payload.Errorf(payload.Conflict, "the placement retires: acquire again for another one").Because(payload.Retires)
 }

@@ -150,6 +150,7 @@ func TestOnlyAnOpenPlacementIsLeased(t *testing.T) {
 		table.Open(k)
 		_, err = table.Grant(leases.Ask{Key: k})
 		require.ErrorIs(t, err, payload.Conflict)
+		require.Equal(t, payload.Retires, payload.ReasonOf(err))
 
 		table.Forget(k)
 		_, err = table.Grant(leases.Ask{Key: k})
