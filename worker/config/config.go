@@ -2,28 +2,33 @@
 // and their documentation.
 //
 // It exists so that a key is said in one place: the YAML file, the environment,
-// the flags and the example file all come from the struct below. It opens
-// nothing and starts nothing.
+// the flags and the example file all come from the struct below. It reads one
+// file, the configuration; it opens and starts nothing else.
+//
+// # Sources
+//
+// A later source wins over an earlier one: the defaults, the file, the
+// environment (PAYLOAD_TIERS_RAM_CAPACITY), the flags (--tiers.ram.capacity).
+// A key that does not exist is refused wherever it stands, because a daemon
+// that runs with a misspelt limit runs without one.
 package config
 
-import (
-	"time"
-)
+import "time"
 
 // A Config is everything that can be set. Default returns one that works on a
 // single machine.
 type Config struct {
-	Host    Host    `koanf:"host"`
+	Host    Host    `koanf:"host" doc:"This machine."`
 	DataDir string  `koanf:"data_dir" doc:"Folder of this daemon's own state: its key, the SQLite catalog, the disk tier. One daemon a folder; a second is refused."`
-	Listen  Listen  `koanf:"listen"`
-	Catalog Catalog `koanf:"catalog"`
-	Tiers   Tiers   `koanf:"tiers"`
+	Listen  Listen  `koanf:"listen" doc:"Where clients connect."`
+	Catalog Catalog `koanf:"catalog" doc:"Where the catalog is: which payloads exist, and where."`
+	Tiers   Tiers   `koanf:"tiers" doc:"Where bytes can be kept on this host."`
 
-	Temporal  Temporal  `koanf:"temporal"`
-	Relay     Relay     `koanf:"relay"`
-	Lifecycle Lifecycle `koanf:"lifecycle"`
-	Worker    Worker    `koanf:"worker"`
-	Log       Log       `koanf:"log"`
+	Temporal  Temporal  `koanf:"temporal" doc:"Which Temporal carries the lifecycles."`
+	Relay     Relay     `koanf:"relay" doc:"How lifecycles reach Temporal."`
+	Lifecycle Lifecycle `koanf:"lifecycle" doc:"How payloads end."`
+	Worker    Worker    `koanf:"worker" doc:"How much this host does at a time."`
+	Log       Log       `koanf:"log" doc:"What the daemon writes to standard error."`
 
 	ShutdownGrace time.Duration `koanf:"shutdown_grace" doc:"How long the daemon may take to stop. What has not ended by then is cut off."`
 }
@@ -46,9 +51,9 @@ type Catalog struct {
 
 // Tiers says which tiers this host has.
 type Tiers struct {
-	RAM    RAM    `koanf:"ram"`
-	Disk   Disk   `koanf:"disk"`
-	Object Object `koanf:"object"`
+	RAM    RAM    `koanf:"ram" doc:"Shared memory: the fastest, gone with this daemon."`
+	Disk   Disk   `koanf:"disk" doc:"Files on this host."`
+	Object Object `koanf:"object" doc:"A bucket that all hosts share."`
 }
 
 // RAM is shared memory.

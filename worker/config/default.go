@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -27,8 +28,12 @@ func Default() Config {
 	}
 }
 
-// Resolve fills the keys whose default depends on another key.
+// Resolve fills the empty keys whose default depends on the machine or on
+// another key. Twice is as good as once.
 func (c Config) Resolve() Config {
+	if c.Host.Name == "" {
+		c.Host.Name = hostName()
+	}
 	under := func(path *string, prefix, name string) {
 		if *path == "" {
 			*path = prefix + filepath.Join(c.DataDir, name)
@@ -44,8 +49,14 @@ var notInName = regexp.MustCompile(`[^a-z0-9.-]+`)
 
 func hostName() string {
 	name, err := os.Hostname()
-	if err != nil || name == "" {
-		return "localhost"
+	if err != nil {
+		name = "" // a machine without a name is still this machine
 	}
-	return strings.Trim(notInName.ReplaceAllString(strings.ToLower(name), "-"), "-.")
+	return cmp.Or(nameFrom(name), "localhost")
+}
+
+// nameFrom makes what Check takes for a host name out of what a machine calls
+// itself.
+func nameFrom(hostname string) string {
+	return strings.Trim(notInName.ReplaceAllString(strings.ToLower(hostname), "-"), "-.")
 }
