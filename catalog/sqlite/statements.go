@@ -30,7 +30,8 @@ const (
 
 	// A tombstone whose end the outbox has yet to tell of stays.
 	forgetTombstones = `DELETE FROM payloads WHERE id IN (
-		SELECT id FROM payloads WHERE open = false AND ended_at < ? AND id NOT IN (SELECT payload_id FROM outbox)
+		SELECT id FROM payloads INDEXED BY payloads_ended
+		WHERE open = false AND ended_at < ? AND id NOT IN (SELECT payload_id FROM outbox)
 		ORDER BY ended_at, id LIMIT ?)`
 
 	forgetRequests = `DELETE FROM requests WHERE (scope, id) IN (
