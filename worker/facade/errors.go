@@ -38,7 +38,7 @@ var grpcCodes = map[payload.Code]codes.Code{
 
 // unmet are the conflicts that a repeat alone cannot resolve: something else
 // has to happen first.
-var unmet = map[payload.Reason]bool{payload.NotCommitted: true, payload.TooSlow: true}
+var unmet = map[payload.Reason]bool{payload.NotCommitted: true, payload.TooSlow: true, noHello: true}
 
 // A failure is an error as a client gets to see it.
 type failure struct {
@@ -47,23 +47,39 @@ type failure struct {
 	known   *payload.Error // nil: the caller gave up, and there is nothing to add
 }
 
-// failed judges err, the error of a call that ctx carried. A defect of ours is
-// logged here, once, and its cause goes no further.
+// failed judges err, the error of the operation that ctx carried. A defect of
+// ours is logged here, once, and its cause goes no further.
 func (f *Facade) failed(ctx context.Context, op string, err error) failure {
-	known, _ := errors.AsType[*payload.Error](payload.Wrap(op, payload.ID{}, err))
-	if known.Code == payload.Internal {
+	known := called(op, err)
+	if unexplained(known) {
 		if gaveUp, ok := abandoned(ctx, err); ok {
 			return gaveUp
 		}
-		if errors.Is(err, context.Canceled) {
-			known = shuttingDown(op)
-		}
+		known = shuttingDown(op)
 	}
 	if known.Code == payload.Internal {
-		f.log.ErrorContext(ctx, "a call failed for a reason that should not exist", "op", known.Op, "payload", known.ID, "error", err)
+		f.log.ErrorContext(ctx, "a call failed for a reason that should not exist", "op", op, "payload", known.ID, "error", err)
 		return failure{code: codes.Internal, known: known, message: "a defect of the daemon; its log says more"}
 	}
 	return failure{code: grpcCode(known), known: known, message: message(known)}
+}
+
+// called returns err under the name of what the client called, whichever of
+// the steps behind it failed.
+func called(op string, err error) *payload.Error {
+	known := payload.Error{Code: payload.Internal, Err: err}
+	if judged, ok := errors.AsType[*payload.Error](err); ok {
+		known = *judged
+	}
+	known.Op = op
+	return &known
+}
+
+// unexplained reports whether all that is known of err is that a context ended.
+// Who knows more, such as that Temporal cannot be reached, says when to retry.
+func unexplained(err *payload.Error) bool {
+	bare := err.Code == payload.Internal || err.Code == payload.Unavailable && err.RetryAfter == 0
+	return bare && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded))
 }
 
 // abandoned recognises a call that ended because its caller went or its time

@@ -199,11 +199,27 @@ func (c *conversation) reply(f *frame) (*answer, error) {
 	}
 }
 
+// asks names what a frame wants, for errors.
+func asks(f *frame) string {
+	switch f.GetRequest().(type) {
+	case *payloadv1.SessionRequest_Resolve:
+		return "resolve"
+	case *payloadv1.SessionRequest_Acquire:
+		return "acquire"
+	case *payloadv1.SessionRequest_Renew:
+		return "renew"
+	case *payloadv1.SessionRequest_Release:
+		return "release"
+	default:
+		return "session"
+	}
+}
+
 // send answers a frame. A stream that broke is noticed where frames are
 // received.
 func (c *conversation) send(f *frame, said *answer, err error) {
 	if err != nil {
-		said = &answer{Response: &payloadv1.SessionResponse_Error{Error: c.service.facade.itemError(c.ctx, "session", err)}}
+		said = &answer{Response: &payloadv1.SessionResponse_Error{Error: c.service.facade.itemError(c.ctx, asks(f), err)}}
 	}
 	said.Seq = f.GetSeq()
 	c.sending.Lock()
