@@ -32,6 +32,9 @@ type daemon struct {
 	list    func(*payloadv1.ListRequest) (*payloadv1.ListResponse, error)
 	remove  func(*payloadv1.DeleteRequest) (*payloadv1.DeleteResponse, error)
 	resolve func(context.Context) (*payloadv1.ResolveResponse, error)
+	acquire func(*payloadv1.AcquireRequest) (*payloadv1.AcquireResponse, error)
+	renew   func(*payloadv1.RenewRequest) (*payloadv1.RenewResponse, error)
+	release func(*payloadv1.ReleaseRequest) (*payloadv1.ReleaseResponse, error)
 
 	folder string
 
@@ -53,6 +56,18 @@ func (d *daemon) Delete(_ context.Context, r *payloadv1.DeleteRequest) (*payload
 
 func (d *daemon) Resolve(ctx context.Context, _ *payloadv1.ResolveRequest) (*payloadv1.ResolveResponse, error) {
 	return d.resolve(ctx)
+}
+
+func (d *daemon) Acquire(_ context.Context, r *payloadv1.AcquireRequest) (*payloadv1.AcquireResponse, error) {
+	return d.acquire(r)
+}
+
+func (d *daemon) Renew(_ context.Context, r *payloadv1.RenewRequest) (*payloadv1.RenewResponse, error) {
+	return d.renew(r)
+}
+
+func (d *daemon) Release(_ context.Context, r *payloadv1.ReleaseRequest) (*payloadv1.ReleaseResponse, error) {
+	return d.release(r)
 }
 
 // serve listens until the test ends.
