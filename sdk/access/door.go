@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,17 +28,23 @@ const lines = 4
 // restarted. It is safe for concurrent use; one per process is enough.
 type Door struct {
 	path string
-	// idle holds every line that nobody uses: a connection, or nil for one that
-	// is not connected. Whoever takes one puts one back.
-	idle   chan *net.UnixConn
-	closed chan struct{}
+	// Whoever takes a line, connected or not, puts it back.
+	connected chan *net.UnixConn
+	spare     chan struct{}
+	closed    chan struct{}
+	closeOnce sync.Once
 }
 
 // NewDoor returns the door whose socket is at path. It connects nowhere yet.
 func NewDoor(path string) *Door {
-	d := &Door{path: path, idle: make(chan *net.UnixConn, lines), closed: make(chan struct{})}
+	d := &Door{
+		path:      path,
+		connected: make(chan *net.UnixConn, lines),
+		spare:     make(chan struct{}, lines),
+		closed:    make(chan struct{}),
+	}
 	for range lines {
-		d.idle <- nil
+		d.put(nil)
 	}
 	return d
 }
@@ -65,7 +72,7 @@ func (d *Door) open(ctx context.Context, token payload.Token) (*File, error) {
 	if conn != nil {
 		answer, err := exchange(ctx, conn, frame)
 		if err == nil {
-			d.idle <- conn
+			d.put(conn)
 			return answer.file()
 		}
 		// The daemon may have restarted, or closed what was idle: a new
@@ -79,31 +86,57 @@ func (d *Door) open(ctx context.Context, token payload.Token) (*File, error) {
 func (d *Door) openAnew(ctx context.Context, frame []byte) (*File, error) {
 	conn, err := d.dial(ctx)
 	if err != nil {
-		d.idle <- nil
+		d.put(nil)
 		return nil, unavailable(ctx)
 	}
 	answer, err := exchange(ctx, conn, frame)
 	if err != nil {
 		conn.Close()
-		d.idle <- nil
+		d.put(nil)
 		return nil, unavailable(ctx)
 	}
-	d.idle <- conn
+	d.put(conn)
 	return answer.file()
 }
 
+// take returns a line: a connection where one is free, nil where there has to
+// be a new one.
 func (d *Door) take(ctx context.Context) (*net.UnixConn, error) {
+	conn, err := d.line(ctx)
+	if err != nil {
+		return nil, err
+	}
 	select {
 	case <-d.closed:
+		d.put(conn)
 		return nil, payload.Errorf(payload.Unavailable, "the client is closed")
+	default:
+		return conn, nil
+	}
+}
+
+func (d *Door) line(ctx context.Context) (*net.UnixConn, error) {
+	select {
+	case conn := <-d.connected:
+		return conn, nil
 	default:
 	}
 	select {
-	case conn := <-d.idle:
+	case conn := <-d.connected:
 		return conn, nil
+	case <-d.spare:
+		return nil, nil
 	case <-ctx.Done():
 		return nil, unavailable(ctx)
 	}
+}
+
+func (d *Door) put(conn *net.UnixConn) {
+	if conn == nil {
+		d.spare <- struct{}{}
+		return
+	}
+	d.connected <- conn
 }
 
 func (d *Door) dial(ctx context.Context) (*net.UnixConn, error) {
@@ -115,16 +148,20 @@ func (d *Door) dial(ctx context.Context) (*net.UnixConn, error) {
 }
 
 // Close ends the connections, after the opens that are under way. Files stay
-// open. It is called once.
+// open. Closing twice is closing once.
 func (d *Door) Close() error {
-	close(d.closed)
 	var errs []error
-	for range lines {
-		if conn := <-d.idle; conn != nil {
-			errs = append(errs, conn.Close())
+	d.closeOnce.Do(func() {
+		close(d.closed)
+		for range lines {
+			if conn, _ := d.line(context.Background()); conn != nil {
+				errs = append(errs, conn.Close())
+			}
 		}
-		defer func() { d.idle <- nil }() // for those who came before the close
-	}
+		for range lines {
+			d.put(nil) // for those who came before the close
+		}
+	})
 	return errors.Join(errs...)
 }
 

@@ -1,0 +1,154 @@
+package door
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/proto"
+
+	payloadv1 "github.com/payload-manager/payload-manager/proto/payload/v1"
+	"github.com/payload-manager/payload-manager/sdk/payload"
+	"github.com/payload-manager/payload-manager/tiers/placement"
+)
+
+// An Opener trades tokens for files. *placement.Host is one.
+type Opener interface {
+	// OpenToken opens what the token stands for. The caller closes the file.
+	OpenToken(ctx context.Context, token payload.Token) (placement.Opened, error)
+}
+
+const (
+	// maxFrame is the longest packet of the protocol, in bytes.
+	maxFrame = 4 << 10
+	// maxConnections bounds what clients can make the daemon keep. A client
+	// process has four at most, and a daemon some 20,000 descriptors.
+	maxConnections = 1024
+	// patience is how long one open, and one answer to a client that does not
+	// take it away, may last. Opening takes microseconds, from a disk that is
+	// busy milliseconds.
+	patience = 5 * time.Second
+)
+
+// Serve answers at the door until ctx ends. Then it lets no one in, answers
+// what was asked and closes everything, the listener included. Its error is the
+// listener's.
+func Serve(ctx context.Context, listener *net.UnixListener, opener Opener, log *slog.Logger) error {
+	d := &door{opener: opener, log: log, lobby: newLobby(maxConnections)}
+	stop := context.AfterFunc(ctx, func() {
+		listener.Close()
+		d.lobby.close()
+	})
+	defer stop()
+	err := d.accept(context.WithoutCancel(ctx), listener)
+	listener.Close()
+	d.lobby.close()
+	d.visits.Wait()
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+type door struct {
+	opener Opener
+	log    *slog.Logger
+	lobby  *lobby
+	visits sync.WaitGroup
+}
+
+// accept lets clients in until the listener is closed.
+func (d *door) accept(ctx context.Context, listener *net.UnixListener) error {
+	for {
+		conn, err := listener.AcceptUnix()
+		switch {
+		case outOfDescriptors(err):
+			if !d.lobby.makeRoom() {
+				time.Sleep(10 * time.Millisecond) // everybody is busy: it takes microseconds
+			}
+		case err != nil:
+			return payload.Errorf(payload.Unavailable, "the data door's socket failed: %w", reason(err))
+		case !d.lobby.enter(conn):
+			conn.Close() // closing time
+		default:
+			d.visits.Go(func() { d.visit(ctx, conn) })
+		}
+	}
+}
+
+func outOfDescriptors(err error) bool {
+	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE)
+}
+
+// visit answers one client until it leaves or is shown out.
+func (d *door) visit(ctx context.Context, conn *net.UnixConn) {
+	defer d.lobby.leave(conn)
+	frame := make([]byte, maxFrame+1) // one more, to notice what is too long
+	for d.lobby.rest(conn) {
+		// Without room for control data the kernel discards descriptors that
+		// the client sent.
+		n, err := conn.Read(frame)
+		if err != nil || !d.lobby.rise(conn) {
+			return
+		}
+		if err := d.serve(ctx, conn, frame[:n]); err != nil {
+			d.log.DebugContext(ctx, "a client of the data door went without its answer", "reason", reason(err))
+			return
+		}
+	}
+}
+
+// serve answers one frame. Its error means that the connection is of no use.
+func (d *door) serve(ctx context.Context, conn *net.UnixConn, frame []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	opened, err := d.open(ctx, frame)
+	if err != nil {
+		return answer(conn, &payloadv1.OpenResponse{Error: d.refusal(ctx, err)}, nil)
+	}
+	defer opened.File.Close()
+	return answer(conn, &payloadv1.OpenResponse{
+		Offset: opened.Offset, Size: opened.Size, Writable: opened.Writable,
+	}, opened.File)
+}
+
+func (d *door) open(ctx context.Context, frame []byte) (placement.Opened, error) {
+	if len(frame) > maxFrame {
+		return placement.Opened{}, payload.Errorf(payload.Invalid, "a frame is at most %d bytes", maxFrame)
+	}
+	var request payloadv1.OpenRequest
+	if err := proto.Unmarshal(frame, &request); err != nil {
+		return placement.Opened{}, payload.Errorf(payload.Invalid, "the frame is not an OpenRequest")
+	}
+	return d.opener.OpenToken(ctx, request.GetToken())
+}
+
+// answer sends one frame, and file with it unless that is nil. What was sent
+// belongs to the client; file is still the caller's to close.
+func answer(conn *net.UnixConn, response *payloadv1.OpenResponse, file *os.File) error {
+	frame, err := proto.Marshal(response)
+	if err != nil {
+		return err
+	}
+	if err := conn.SetWriteDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
+	if file == nil {
+		_, err = conn.Write(frame)
+		return err
+	}
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	// Control keeps the descriptor from being closed, and leaves its mode alone.
+	controlErr := raw.Control(func(fd uintptr) {
+		_, _, err = conn.WriteMsgUnix(frame, unix.UnixRights(int(fd)), nil)
+	})
+	return errors.Join(controlErr, err)
+}
