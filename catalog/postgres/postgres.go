@@ -97,7 +97,7 @@ func migrate(ctx context.Context, config *pgxpool.Config) error {
 		return err
 	}
 	db := stdlib.OpenDB(*config.ConnConfig)
-	defer db.Close() //nolint:errcheck // nothing is under way
+	defer db.Close() // nothing is under way
 	provider, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithSessionLocker(turn{}),
 		goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
 	if err != nil {

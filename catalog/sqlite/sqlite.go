@@ -115,7 +115,7 @@ func (s *Store) read(ctx context.Context, op string, each func(), query string, 
 	if err != nil {
 		return nil, s.failed(ctx, op, err)
 	}
-	defer cursor.Close() //nolint:errcheck // Collect reports what went wrong while reading
+	defer cursor.Close() // Collect reports what went wrong while reading
 	found, err := rows.Collect(cursor, each, more...)
 	return found, s.failed(ctx, op, err)
 }
@@ -155,7 +155,7 @@ func (s *Store) Hosts(ctx context.Context) ([]catalog.Host, error) {
 	if err != nil {
 		return nil, s.failed(ctx, "hosts", err)
 	}
-	defer cursor.Close() //nolint:errcheck // CollectHosts reports what went wrong while reading
+	defer cursor.Close() // CollectHosts reports what went wrong while reading
 	hosts, err := rows.CollectHosts(cursor)
 	return hosts, s.failed(ctx, "hosts", err)
 }

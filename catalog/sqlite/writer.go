@@ -223,7 +223,7 @@ func (w *writer) fillPayload(ctx context.Context, ledger *batch.Ledger, id paylo
 	if err != nil {
 		return err
 	}
-	defer cursor.Close() //nolint:errcheck // Collect reports what went wrong while reading
+	defer cursor.Close() // Collect reports what went wrong while reading
 	found, err := rows.Collect(cursor, func() {})
 	for _, p := range found {
 		ledger.Found(p)
