@@ -24,11 +24,15 @@ func Fastest(placements []At) (best payload.Tier) {
 	return best
 }
 
-// Ats are a payload's placements, for people to read.
+// Ats are a payload's placements, fastest first, for people to read.
 func Ats(placements []payload.Placement) []At {
 	var ats []At
-	for _, p := range placements {
-		ats = append(ats, At{Tier: p.Tier, Host: p.Host, State: p.State})
+	for _, tier := range payload.Tiers() {
+		for _, p := range placements {
+			if p.Tier == tier {
+				ats = append(ats, At{Tier: p.Tier, Host: p.Host, State: p.State})
+			}
+		}
 	}
 	return ats
 }
