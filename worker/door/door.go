@@ -27,66 +27,81 @@ const (
 	// maxFrame is the longest packet of the protocol, in bytes.
 	maxFrame = 4 << 10
 	// maxConnections bounds what clients can make the daemon keep. A client
-	// process has four at most, and a daemon some 20,000 descriptors.
+	// process has four at most.
 	maxConnections = 1024
 	// patience is how long one open, and one answer to a client that does not
 	// take it away, may last. Opening takes microseconds, from a disk that is
 	// busy milliseconds.
 	patience = 5 * time.Second
+	// breath is how long a daemon that can accept nobody waits before it tries
+	// again. Opens end within microseconds.
+	breath = 10 * time.Millisecond
 )
 
-// Serve answers at the door until ctx ends. Then it lets no one in, answers
-// what was asked and closes everything, the listener included. Its error is the
-// listener's.
-func Serve(ctx context.Context, listener *net.UnixListener, opener Opener, log *slog.Logger) error {
-	d := &door{opener: opener, log: log, lobby: newLobby(maxConnections)}
-	stop := context.AfterFunc(ctx, func() {
-		listener.Close()
-		d.lobby.close()
-	})
-	defer stop()
-	err := d.accept(context.WithoutCancel(ctx), listener)
-	listener.Close()
-	d.lobby.close()
-	d.visits.Wait()
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
+// A Door answers clients from Listen to Close.
+type Door struct {
+	listener *net.UnixListener
+	opener   Opener
+	log      *slog.Logger
+	lobby    *lobby
+	running  sync.WaitGroup // the accepting, and every visit
 }
 
-type door struct {
-	opener Opener
-	log    *slog.Logger
-	lobby  *lobby
-	visits sync.WaitGroup
+// Listen makes the door's socket at path, for the daemon's own user alone, and
+// answers there until Close. A socket that a killed daemon left behind is
+// replaced. Codes: AlreadyExists when somebody answers at it or it is no
+// socket, Invalid when the path is too long for one, Unavailable.
+func Listen(path string, opener Opener, log *slog.Logger) (*Door, error) {
+	listener, err := listen(path)
+	if err != nil {
+		return nil, payload.Wrap("listen", payload.ID{}, err)
+	}
+	d := &Door{listener: listener, opener: opener, log: log, lobby: newLobby(maxConnections)}
+	d.running.Go(d.accept)
+	return d, nil
+}
+
+// Close lets no one in any more, finishes the answers that are under way,
+// closes every connection and removes the socket. Closing twice is closing
+// once.
+func (d *Door) Close() error {
+	err := d.listener.Close()
+	d.lobby.close()
+	d.running.Wait()
+	if err != nil && !errors.Is(err, net.ErrClosed) {
+		return payload.Errorf(payload.Internal, "close the data door: %w", reason(err))
+	}
+	return nil
 }
 
 // accept lets clients in until the listener is closed.
-func (d *door) accept(ctx context.Context, listener *net.UnixListener) error {
+func (d *Door) accept() {
 	for {
-		conn, err := listener.AcceptUnix()
+		conn, err := d.listener.AcceptUnix()
 		switch {
-		case outOfDescriptors(err):
-			if !d.lobby.makeRoom() {
-				time.Sleep(10 * time.Millisecond) // everybody is busy: it takes microseconds
-			}
+		case errors.Is(err, net.ErrClosed):
+			return
 		case err != nil:
-			return payload.Errorf(payload.Unavailable, "the data door's socket failed: %w", reason(err))
+			d.log.Error("the data door let a client wait", "reason", reason(err))
+			d.relieve()
 		case !d.lobby.enter(conn):
 			conn.Close() // closing time
 		default:
-			d.visits.Go(func() { d.visit(ctx, conn) })
+			d.running.Go(func() { d.visit(context.Background(), conn) })
 		}
 	}
 }
 
-func outOfDescriptors(err error) bool {
-	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE)
+// relieve gives the system what it ran out of, descriptors or memory: the place
+// of a connection that nobody uses, or a moment.
+func (d *Door) relieve() {
+	if !d.lobby.makeRoom() {
+		time.Sleep(breath)
+	}
 }
 
 // visit answers one client until it leaves or is shown out.
-func (d *door) visit(ctx context.Context, conn *net.UnixConn) {
+func (d *Door) visit(ctx context.Context, conn *net.UnixConn) {
 	defer d.lobby.leave(conn)
 	frame := make([]byte, maxFrame+1) // one more, to notice what is too long
 	for d.lobby.rest(conn) {
@@ -104,7 +119,7 @@ func (d *door) visit(ctx context.Context, conn *net.UnixConn) {
 }
 
 // serve answers one frame. Its error means that the connection is of no use.
-func (d *door) serve(ctx context.Context, conn *net.UnixConn, frame []byte) error {
+func (d *Door) serve(ctx context.Context, conn *net.UnixConn, frame []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	opened, err := d.open(ctx, frame)
@@ -117,7 +132,7 @@ func (d *door) serve(ctx context.Context, conn *net.UnixConn, frame []byte) erro
 	}, opened.File)
 }
 
-func (d *door) open(ctx context.Context, frame []byte) (placement.Opened, error) {
+func (d *Door) open(ctx context.Context, frame []byte) (placement.Opened, error) {
 	if len(frame) > maxFrame {
 		return placement.Opened{}, payload.Errorf(payload.Invalid, "a frame is at most %d bytes", maxFrame)
 	}

@@ -13,27 +13,22 @@ import (
 	"github.com/payload-manager/payload-manager/sdk/payload"
 )
 
-// Mode lets the daemon's own user open the door, and nobody else.
-const Mode = fs.FileMode(0o600)
+// mode lets the daemon's own user open the door, and nobody else.
+const mode = 0o600
 
-// Listen makes the door's socket at path, with the mode from its first moment
-// on. A socket that a killed daemon left behind is replaced; one that somebody
-// answers at is not: AlreadyExists. The caller closes the listener, which
-// removes the socket.
-func Listen(ctx context.Context, path string, mode fs.FileMode) (*net.UnixListener, error) {
-	l, err := listen(ctx, path, mode)
-	return l, payload.Wrap("listen", payload.ID{}, err)
-}
+// longestPath is what fits into a socket's address, less the final zero.
+const longestPath = len(unix.RawSockaddrUnix{}.Path) - 1
 
-func listen(ctx context.Context, path string, mode fs.FileMode) (*net.UnixListener, error) {
-	if len(path) >= len(unix.RawSockaddrUnix{}.Path) {
-		return nil, payload.Errorf(payload.Invalid, "the path of the data door's socket is too long: at most %d bytes", len(unix.RawSockaddrUnix{}.Path)-1)
+// listen makes the socket, with its mode from its first moment on.
+func listen(path string) (*net.UnixListener, error) {
+	if len(path) > longestPath {
+		return nil, payload.Errorf(payload.Invalid, "the path of the data door's socket is longer than %d bytes: choose a shorter folder", longestPath)
 	}
-	if err := clear(ctx, path); err != nil {
+	if err := clear(path); err != nil {
 		return nil, err
 	}
-	config := net.ListenConfig{Control: func(_, _ string, socket syscall.RawConn) error { return restrict(socket, mode) }}
-	l, err := config.Listen(ctx, "unixpacket", path)
+	config := net.ListenConfig{Control: restrict}
+	l, err := config.Listen(context.Background(), "unixpacket", path)
 	if err != nil {
 		return nil, payload.Errorf(payload.Unavailable, "the data door's socket cannot be made: %w", reason(err))
 	}
@@ -42,16 +37,14 @@ func listen(ctx context.Context, path string, mode fs.FileMode) (*net.UnixListen
 
 // restrict sets the mode that the socket's file will have: on Linux bind takes
 // it from the socket, less the umask.
-func restrict(socket syscall.RawConn, mode fs.FileMode) error {
+func restrict(_, _ string, socket syscall.RawConn) error {
 	var err error
-	if controlErr := socket.Control(func(fd uintptr) { err = unix.Fchmod(int(fd), uint32(mode.Perm())) }); controlErr != nil {
-		return controlErr
-	}
-	return err
+	controlErr := socket.Control(func(fd uintptr) { err = unix.Fchmod(int(fd), mode) })
+	return errors.Join(controlErr, err)
 }
 
 // clear removes a socket that nobody answers at.
-func clear(ctx context.Context, path string) error {
+func clear(path string) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -59,7 +52,7 @@ func clear(ctx context.Context, path string) error {
 	if err == nil && info.Mode().Type() != fs.ModeSocket {
 		return payload.Errorf(payload.AlreadyExists, "where the data door's socket belongs is another file: move it away")
 	}
-	conn, err := new(net.Dialer).DialContext(ctx, "unixpacket", path)
+	conn, err := net.Dial("unixpacket", path)
 	if err == nil {
 		conn.Close()
 		return payload.Errorf(payload.AlreadyExists, "another daemon serves this data door: stop it, or choose another folder")

@@ -30,7 +30,7 @@ var grpcCodes = map[payload.Code]codes.Code{
 
 // refusal is an error as a client gets to see it. A defect of ours is logged
 // here, once, and its cause goes no further.
-func (d *door) refusal(ctx context.Context, err error) *payloadv1.ItemError {
+func (d *Door) refusal(ctx context.Context, err error) *payloadv1.ItemError {
 	known, ok := errors.AsType[*payload.Error](err)
 	if errors.Is(err, context.DeadlineExceeded) {
 		known, ok = payload.Errorf(payload.Unavailable, "opening took too long: try again").Retry(patience), true
