@@ -50,7 +50,7 @@ func begin(ctx workflow.Context, in contract.LifecycleInput) *life {
 
 // run is the sentence: tend, then do what comes next, until nothing does.
 func (l *life) run(ctx workflow.Context, self contract.Workflow[contract.LifecycleInput, contract.LifecycleResult]) (contract.LifecycleResult, error) {
-	l.drain(ctx)
+	l.gather(ctx)
 	for l.tend(ctx); ctx.Err() == nil; {
 		next := decide(l.sight, workflow.Now(ctx))
 		if err := l.show(ctx, next); err != nil {
@@ -118,7 +118,18 @@ func (l *life) sleep(ctx workflow.Context, n next) {
 			TimerOptions: workflow.TimerOptions{Summary: n.why},
 		}, rested)
 	}
-	l.drain(ctx)
+	l.gather(ctx)
+}
+
+// gather takes in what woke the lifecycle. A group waits a moment more, because
+// its payloads become members after it was told of them, and because many wakes
+// then cost one round.
+func (l *life) gather(ctx workflow.Context) {
+	if l.drain(ctx) && l.group {
+		pause := workflow.NewTimerWithOptions(ctx, tick, workflow.TimerOptions{Summary: "for its payloads to join"})
+		_ = pause.Get(ctx, nil) // its error is ctx's, which run sees
+		l.drain(ctx)
+	}
 }
 
 // until is how long a timer has to run. It is rounded up to a millisecond, to
