@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/payload-manager/payload-manager/sdk/payload"
 	"github.com/payload-manager/payload-manager/tiers"
@@ -33,6 +34,28 @@ func TestAClientCannotChangeTheLength(t *testing.T) {
 	defer file.Close()
 	require.Error(t, file.Truncate(0))
 	require.Error(t, file.Truncate(1<<20))
+}
+
+// It could also give its pages back before the seal, and leave holes in which
+// readers meet SIGBUS once memory is short.
+func TestHolesAreFilledBySeal(t *testing.T) {
+	tier := ram.New(ram.Options{})
+	defer tier.Close()
+	const size = 1 << 20
+	location := tiertest.Create(t, tier, size)
+	writer, err := tier.Writable(t.Context(), location)
+	require.NoError(t, err)
+	defer writer.Close()
+	_, err = writer.WriteString("kept")
+	require.NoError(t, err)
+	require.NoError(t, unix.Fallocate(int(writer.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 4096, size-4096))
+
+	require.NoError(t, tier.Seal(t.Context(), location))
+	var stat unix.Stat_t
+	require.NoError(t, unix.Fstat(int(writer.Fd()), &stat))
+	require.GreaterOrEqual(t, stat.Blocks*512, int64(size))
+	require.Error(t, unix.Fallocate(int(writer.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, size))
+	require.Equal(t, "kept", string(tiertest.Read(t, tier, location)[:4]))
 }
 
 func TestMemoryIsForgottenWithTheTier(t *testing.T) {

@@ -72,18 +72,39 @@ func (s *segment) seal() error {
 	if s.sealed {
 		return nil
 	}
-	_, err := unix.FcntlInt(s.file.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_WRITE|unix.F_SEAL_SEAL)
+	_, err := unix.FcntlInt(s.file.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_WRITE)
 	if errors.Is(err, unix.EBUSY) {
 		return payload.Errorf(payload.Busy, "a writer still maps the payload: unmap it, then commit").Because(payload.StillMapped)
 	}
 	if err == nil {
 		err = s.file.Chmod(0o400)
 	}
+	if err == nil {
+		err = s.mend()
+	}
+	if err == nil {
+		_, err = unix.FcntlInt(s.file.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_SEAL)
+	}
 	if err != nil {
 		return tiers.Fault("seal memory", err)
 	}
 	s.sealed = true
 	return nil
+}
+
+// mend reserves again what the writer gave back by punching holes, which it can
+// until the seal: whoever reads a hole needs a page at that moment, and meets
+// SIGBUS if there is none.
+func (s *segment) mend() error {
+	var stat unix.Stat_t
+	if err := unix.Fstat(int(s.file.Fd()), &stat); err != nil {
+		return err
+	}
+	const block = 512 // the unit of st_blocks, whatever st_blksize says
+	if stat.Blocks*block >= s.label.Size {
+		return nil
+	}
+	return unix.Fallocate(int(s.file.Fd()), 0, 0, s.label.Size)
 }
 
 // end takes the segment out of use and returns the last hold on its bytes.
