@@ -2,8 +2,10 @@ package sdk
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	payloadv1 "github.com/payload-manager/payload-manager/proto/payload/v1"
+	"github.com/payload-manager/payload-manager/sdk/access"
 	"github.com/payload-manager/payload-manager/sdk/payload"
 )
 
@@ -30,6 +33,11 @@ type Client struct {
 	leases payloadv1.LeaseServiceClient
 	moves  payloadv1.PlacementServiceClient
 	admin  payloadv1.AdminServiceClient
+
+	door    *access.Door // nil: its path is not known
+	storage *access.Storage
+	close   func() error // once
+
 	// unreached is set while the newest attempt to connect was a failure.
 	unreached atomic.Bool
 	// background lends its values, but no end, to calls that outlive the call
@@ -104,6 +112,11 @@ func (c *Client) connect() (err error) {
 	c.leases = payloadv1.NewLeaseServiceClient(c.conn)
 	c.moves = payloadv1.NewPlacementServiceClient(c.conn)
 	c.admin = payloadv1.NewAdminServiceClient(c.conn)
+	c.storage = access.NewStorage()
+	if c.doorPath != "" {
+		c.door = access.NewDoor(c.doorPath)
+	}
+	c.close = sync.OnceValue(c.disconnect)
 	return nil
 }
 
@@ -114,9 +127,30 @@ func (c *Client) reach(ctx context.Context, _ string) (net.Conn, error) {
 	return conn, err
 }
 
-// Close ends the connection. Writers and Readers keep their bytes, but can no
-// longer commit, renew or release.
-func (c *Client) Close() error { return c.conn.Close() }
+// Close ends the connections. Writers and Readers keep the bytes that they have
+// mapped, but can no longer commit, renew or release. Closing twice is closing
+// once.
+func (c *Client) Close() error { return c.close() }
+
+func (c *Client) disconnect() error {
+	errs := []error{c.conn.Close(), c.storage.Close()}
+	if c.door != nil {
+		errs = append(errs, c.door.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// openFile trades a token at the data door.
+func (c *Client) openFile(ctx context.Context, token payload.Token) (*access.Mapping, error) {
+	if c.door == nil {
+		return nil, payload.Errorf(payload.Unsupported, "over TCP the daemon's data door is not known: dial its socket, or say where the door is")
+	}
+	file, err := c.door.Open(ctx, token)
+	if err != nil {
+		return nil, err
+	}
+	return file.Map()
+}
 
 // newRequest names one request, so that its repeats are recognised.
 func newRequest() string { return uuid.NewString() }

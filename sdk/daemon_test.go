@@ -28,6 +28,10 @@ type daemon struct {
 	payloadv1.UnimplementedPayloadServiceServer
 	payloadv1.UnimplementedLeaseServiceServer
 
+	allocate func(*payloadv1.AllocateRequest) (*payloadv1.AllocateResponse, error)
+	commit   func(*payloadv1.CommitRequest) (*payloadv1.CommitResponse, error)
+	abort    func(*payloadv1.AbortRequest) (*payloadv1.AbortResponse, error)
+
 	get     func(*payloadv1.GetRequest) (*payloadv1.GetResponse, error)
 	list    func(*payloadv1.ListRequest) (*payloadv1.ListResponse, error)
 	remove  func(*payloadv1.DeleteRequest) (*payloadv1.DeleteResponse, error)
@@ -40,6 +44,18 @@ type daemon struct {
 
 	mu    sync.Mutex
 	conns []net.Conn
+}
+
+func (d *daemon) Allocate(_ context.Context, r *payloadv1.AllocateRequest) (*payloadv1.AllocateResponse, error) {
+	return d.allocate(r)
+}
+
+func (d *daemon) Commit(_ context.Context, r *payloadv1.CommitRequest) (*payloadv1.CommitResponse, error) {
+	return d.commit(r)
+}
+
+func (d *daemon) Abort(_ context.Context, r *payloadv1.AbortRequest) (*payloadv1.AbortResponse, error) {
+	return d.abort(r)
 }
 
 func (d *daemon) Get(_ context.Context, r *payloadv1.GetRequest) (*payloadv1.GetResponse, error) {

@@ -22,7 +22,8 @@ type Hold struct {
 	mu    sync.Mutex
 	until time.Time
 	url   string
-	err   error // why it was lost
+	use   func(url string) // is told every new url, if set
+	err   error            // why it was lost
 }
 
 // Hold leases the best placement and keeps the lease. The caller must close it.
@@ -130,8 +131,19 @@ func (h *Hold) renew(ctx context.Context, left time.Duration) error {
 	h.until = asked.Add(renewal.Remaining)
 	if renewal.URL != "" {
 		h.url = renewal.URL
+		if h.use != nil {
+			h.use(h.url)
+		}
 	}
 	return nil
+}
+
+// follow has use told the URL as it is now and as it becomes.
+func (h *Hold) follow(use func(url string)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.use = use
+	use(h.url)
 }
 
 func (h *Hold) lose(err error) {
