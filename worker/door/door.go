@@ -34,8 +34,8 @@ const (
 	// busy milliseconds.
 	patience = 5 * time.Second
 	// breath is how long a daemon that can accept nobody waits before it tries
-	// again. Opens end within microseconds.
-	breath = 10 * time.Millisecond
+	// again.
+	breath = 100 * time.Millisecond
 )
 
 // A Door answers clients from Listen to Close.
