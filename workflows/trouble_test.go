@@ -105,22 +105,19 @@ func TestAMoveToADeadHostIsUnavailable(t *testing.T) {
 func TestADoomedPayloadsCopyIsCalledOff(t *testing.T) {
 	e := newTroubled(t)
 	e.tend(contract.Reaped{Ahead: contract.Outlook{Open: 1, State: payload.StateActive}}, nil).Once()
+	over := make(chan struct{})
+	defer close(over)
 	e.OnActivity(string(contract.Copy), mock.Anything, mock.Anything).
-		Return(func(ctx context.Context, _ contract.CopyInput) (contract.MoveResult, error) {
-			<-ctx.Done()
-			return contract.MoveResult{}, ctx.Err()
+		Return(func(context.Context, contract.CopyInput) (contract.MoveResult, error) {
+			e.SignalWorkflow(string(contract.Wake), struct{}{})
+			<-over
+			return contract.MoveResult{}, nil
 		}).Once()
 	e.tend(gone, nil)
 	asked := &answer{}
 	e.RegisterDelayedCallback(func() {
 		e.UpdateWorkflow(string(contract.Promote), "", asked, contract.MoveRequest{To: payload.RAM, Host: "here"})
 	}, time.Second)
-	e.SetOnActivityStartedListener(func(info *activity.Info, _ context.Context, _ converter.EncodedValues) {
-		if info.ActivityType.Name == string(contract.Copy) {
-			e.SignalWorkflow(string(contract.Wake), struct{}{})
-		}
-	})
-
 	e.ExecuteWorkflow(string(contract.Lifecycle), some)
 
 	require.NoError(t, e.GetWorkflowError())
