@@ -86,7 +86,11 @@ func (h *Host) verifyBehind(p payload.Payload, at payload.Placement) {
 			return
 		}
 		defer func() { <-h.verifying }()
-		if err := h.verify(ctx, p, at); err != nil && ctx.Err() == nil {
+		err := h.verify(ctx, p, at)
+		if ended := payload.CodeOf(err) == payload.NotFound || payload.CodeOf(err) == payload.Expired; ended {
+			return // nobody will read it any more
+		}
+		if err != nil && ctx.Err() == nil {
 			h.log.Warn("a checksum could not be verified behind its commit; the first copy will verify it", "payload", p.ID, "error", err)
 		}
 	})

@@ -3,11 +3,15 @@ package placement
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/payload-manager/payload-manager/catalog"
 	"github.com/payload-manager/payload-manager/sdk/payload"
 	"github.com/payload-manager/payload-manager/tiers"
 )
+
+// sourceRetry is how soon a copy is worth trying again whose source was freed.
+const sourceRetry = 100 * time.Millisecond
 
 // Copy makes a ready placement in a tier of this host, or in the shared one:
 //
@@ -55,20 +59,22 @@ func (h *Host) copy(ctx context.Context, id payload.ID, to payload.Tier, progres
 	case there && target.State == payload.Retiring:
 		return p, 0, payload.Errorf(payload.Busy, "the placement in %s waits for its last lease: try again when it is gone", to).Retry(retiringRetry)
 	}
-	source, found := h.best(p)
-	if !found {
+	if _, found := h.best(p); !found {
 		_, err := h.elsewhere(p)
 		return p, 0, err
 	}
-	return h.fill(ctx, tier, p, source, progress)
+	return h.fill(ctx, tier, p, progress)
 }
 
-// fill carries one attempt at a copy out.
-func (h *Host) fill(ctx context.Context, tier tiers.Tier, p payload.Payload, source payload.Placement, progress func(done, total int64)) (payload.Payload, int64, error) {
-	target, err := h.intend(ctx, tier, p)
+// fill carries one attempt at a copy out. The source is chosen after the target
+// is reserved, which may take long, and read without a lease: it may be freed
+// before it is opened, and then another copy of the payload is there to try.
+func (h *Host) fill(ctx context.Context, tier tiers.Tier, p payload.Payload, progress func(done, total int64)) (payload.Payload, int64, error) {
+	p, target, err := h.intend(ctx, tier, p)
 	if err != nil {
 		return p, 0, err
 	}
+	source, _ := h.best(p)
 	sum, err := h.tiers.Copy(ctx, tiers.Copy{
 		From: source.Tier, Source: source.Location, To: target.Tier, Target: target.Location, Size: p.Size, Want: p.Checksum,
 	}, func(done int64) {
@@ -76,6 +82,9 @@ func (h *Host) fill(ctx context.Context, tier tiers.Tier, p payload.Payload, sou
 			progress(done, p.Size)
 		}
 	})
+	if payload.CodeOf(err) == payload.NotFound {
+		err = payload.Errorf(payload.Unavailable, "the placement that was copied was given up meanwhile: try again").Retry(sourceRetry)
+	}
 	if err == nil {
 		p, err = h.change(p.ID, func() (payload.Payload, error) { return h.catalog.Switch(ctx, p.ID, target, sum) })
 	}
@@ -87,26 +96,25 @@ func (h *Host) fill(ctx context.Context, tier tiers.Tier, p payload.Payload, sou
 
 // intend reserves the target and records that it fills. An attempt that died
 // with an earlier daemon is taken over.
-func (h *Host) intend(ctx context.Context, tier tiers.Tier, p payload.Payload) (payload.Placement, error) {
+func (h *Host) intend(ctx context.Context, tier tiers.Tier, p payload.Payload) (after payload.Payload, target payload.Placement, err error) {
 	stale, hasStale := p.At(tier.Name(), h.name)
-	target := h.here(tier.Name(), payload.Filling, max(stale.Attempt, p.Version)+1)
-	var err error
+	target = h.here(tier.Name(), payload.Filling, max(stale.Attempt, p.Version)+1)
 	if target.Location, err = tier.Create(ctx, p.ID, target.Attempt, p.Size); err != nil {
-		return target, err
+		return p, target, err
 	}
 	previous := &stale
 	if !hasStale {
 		previous = nil
 	}
-	_, err = h.change(p.ID, func() (payload.Payload, error) { return h.catalog.Fill(ctx, p.ID, target, previous) })
+	after, err = h.change(p.ID, func() (payload.Payload, error) { return h.catalog.Fill(ctx, p.ID, target, previous) })
 	if err != nil {
 		h.giveBack(ctx, tier, target)
-		return target, err
+		return p, target, err
 	}
 	if hasStale {
 		h.giveBack(ctx, tier, stale)
 	}
-	return target, nil
+	return after, target, nil
 }
 
 // undo frees what a failed copy wrote, then forgets it. It goes on when its
