@@ -378,7 +378,16 @@ func moveRefusals(r *rig, p props) []refusal {
 			return err
 		}
 	}
+	// The same request id, to promote and then to spill.
+	reused := func(ctx context.Context) error {
+		_, err := r.move.Promote(ctx, &payloadv1.PromoteRequest{Id: p.active, To: payloadv1.Tier_TIER_RAM, RequestId: "move-1"})
+		if err == nil {
+			_, err = r.move.Spill(ctx, &payloadv1.SpillRequest{Id: p.active, To: payloadv1.Tier_TIER_RAM, RequestId: "move-1"})
+		}
+		return err
+	}
 	return []refusal{
+		{"Spill", "request id with another body", reused, codes.Aborted, "REQUEST_REUSE", ""},
 		{"Promote", "no tier", promote(p.active, 0), codes.InvalidArgument, "INVALID", "to"},
 		{"Promote", "unknown tier", promote(p.active, 99), codes.InvalidArgument, "INVALID", "to"},
 		{"Promote", "downwards", promote(p.active, payloadv1.Tier_TIER_DISK), codes.InvalidArgument, "INVALID", "to"},
