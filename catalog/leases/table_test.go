@@ -79,7 +79,7 @@ func TestALeaseExpiresAtItsDeadlineAndNotBefore(t *testing.T) {
 		require.Equal(t, time.Duration(1), last.Remaining)
 		require.Equal(t, leases.Drain{Leases: 1, Within: 1}, table.Held(k))
 
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		_, err = table.Lookup(g.ID)
 		require.ErrorIs(t, err, payload.Expired)
 		_, err = table.Renew(g.ID, time.Minute)
