@@ -28,11 +28,19 @@ func failure(ctx context.Context, err error) error {
 		activity.GetLogger(ctx).Error("an activity met a defect", "error", err)
 		known = payload.Errorf(payload.Internal, "a defect: the log of the host that ran this says more")
 	}
-	return temporal.NewApplicationErrorWithOptions(known.Error(), string(known.Code), temporal.ApplicationErrorOptions{
+	return temporal.NewApplicationErrorWithOptions(message(known), string(known.Code), temporal.ApplicationErrorOptions{
 		NonRetryable:   !contract.Retryable(known.Code),
 		NextRetryDelay: known.RetryAfter,
 		Details: []any{contract.Failure{
 			Reason: known.Reason, Op: known.Op, ID: known.ID, Host: known.Host, RetryAfter: known.RetryAfter,
 		}},
 	})
+}
+
+// message is the error without what Temporal carries beside it.
+func message(known *payload.Error) string {
+	if known.Err == nil {
+		return string(known.Code)
+	}
+	return known.Err.Error()
 }

@@ -38,6 +38,7 @@ func TestFailure(t *testing.T) {
 			require.Equal(t, c.retryable, !failed.NonRetryable())
 			require.Equal(t, c.after, failed.NextRetryDelay())
 			require.NotContains(t, err.Error(), "secret")
+			require.NotContains(t, failed.Message(), string(c.code), "the type says it")
 		})
 	}
 	require.NoError(t, failure(t.Context(), nil))

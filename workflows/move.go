@@ -137,9 +137,13 @@ func (l *life) answer(err error) error {
 	return refusal(payload.Errorf(payload.Unavailable, "the host does not take the work: it is down, or busy"))
 }
 
-// refusal is a payload's error as Temporal carries it.
+// refusal is a payload's error as Temporal carries it: its code is the type.
 func refusal(err error) error {
-	return temporal.NewApplicationErrorWithOptions(err.Error(), string(payload.CodeOf(err)), temporal.ApplicationErrorOptions{
+	message := err.Error()
+	if known, ok := errors.AsType[*payload.Error](err); ok && known.Err != nil {
+		message = known.Err.Error()
+	}
+	return temporal.NewApplicationErrorWithOptions(message, string(payload.CodeOf(err)), temporal.ApplicationErrorOptions{
 		NonRetryable: true,
 		Details:      []any{contract.Failure{Reason: payload.ReasonOf(err)}},
 	})
