@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"sync"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -115,7 +116,11 @@ func (t *Tier) freeze(e *entry) error {
 // letGo proves that no writer is left and takes away the mode to become one.
 // While the lease stands, nobody can open the file to write.
 func (t *Tier) letGo(file *os.File) error {
+	// A child of ours that has not reached its exec yet would hold what we had
+	// open, and look like a writer.
+	syscall.ForkLock.RLock()
 	_, err := unix.FcntlInt(file.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
+	syscall.ForkLock.RUnlock()
 	if errors.Is(err, unix.EAGAIN) {
 		return payload.Errorf(payload.Busy, "a writer still holds the payload open or mapped: let go of it, then commit").Because(payload.StillMapped)
 	}
