@@ -48,6 +48,10 @@ type stop struct {
 // Start starts the daemon and returns when it serves. What had started when a
 // later part failed is stopped again.
 func Start(ctx context.Context, c config.Config) (*Worker, error) {
+	if err := c.Check(); err != nil {
+		return nil, err
+	}
+	c = c.Resolve()
 	w := &Worker{Socket: c.Listen.Socket, log: newLogger(c.Log), grace: c.ShutdownGrace}
 	if err := w.start(ctx, c); err != nil {
 		return nil, errors.Join(err, w.Stop())

@@ -6,12 +6,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"runtime/pprof"
 	"slices"
 
 	"github.com/spf13/pflag"
@@ -23,12 +25,31 @@ func main() {
 	rounds := pflag.Int("rounds", 5, "rounds of each figure")
 	dir := pflag.String("dir", "", "folder for the payloads, on the disk to measure (default: a temporary one here)")
 	only := pflag.StringSlice("only", nil, "figures to measure: allocate, lease, open, move")
+	profile := pflag.String("cpuprofile", "", "file for a CPU profile of client and daemon, in the format of go tool pprof")
 	pflag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *dir, *rounds, *only); err != nil {
+	err := profiled(*profile, func() error { return run(ctx, *dir, *rounds, *only) })
+	if err != nil {
 		log.Fatal(err)
 	}
+}
+
+// profiled writes a CPU profile of what do does, where a file is named.
+func profiled(path string, do func() error) error {
+	if path == "" {
+		return do()
+	}
+	file, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	if err := pprof.StartCPUProfile(file); err != nil {
+		return err
+	}
+	err = do()
+	pprof.StopCPUProfile()
+	return errors.Join(err, file.Close())
 }
 
 func run(ctx context.Context, dir string, rounds int, only []string) error {

@@ -21,7 +21,8 @@ func refusal(err error) error {
 	case err == nil, errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	case !ok:
-		return payload.Errorf(payload.Unavailable, "Temporal did not carry the move out: %w", err).Retry(retryMove)
+		// The cause stays here: it may name a server's address.
+		return payload.Errorf(payload.Unavailable, "Temporal did not carry the move out: try again").Retry(retryMove)
 	}
 	var detail contract.Failure
 	if app.HasDetails() {

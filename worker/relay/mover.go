@@ -43,12 +43,12 @@ func (r *Relay) move(ctx context.Context, update moveUpdate, p payload.Payload, 
 	case <-flight.done:
 		return payload.Wrap(string(update), p.ID, flight.err)
 	case <-ctx.Done():
-		return payload.Wrap(string(update), p.ID, late(ctx.Err()))
+		return payload.Wrap(string(update), p.ID, late())
 	}
 }
 
-func late(err error) error {
-	return payload.Errorf(payload.Unavailable, "the move was not done in time; ask again to go on waiting: %w", err).Retry(retryMove)
+func late() error {
+	return payload.Errorf(payload.Unavailable, "the move was not done in time: ask again to go on waiting").Retry(retryMove)
 }
 
 // request asks until Temporal took the Update, and returns its outcome.
@@ -60,7 +60,7 @@ func (r *Relay) request(ctx context.Context, update moveUpdate, p payload.Payloa
 		}
 		select {
 		case <-ctx.Done():
-			return late(ctx.Err())
+			return late()
 		case <-time.After(retryMove):
 		}
 	}
