@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	payloadv1 "github.com/payload-manager/payload-manager/proto/payload/v1"
@@ -146,7 +147,7 @@ func (d *Door) open(ctx context.Context, frame []byte) (placement.Opened, error)
 // answer sends one frame, and file with it unless that is nil. What was sent
 // belongs to the client; file is still the caller's to close.
 func answer(conn *net.UnixConn, response *payloadv1.OpenResponse, file *os.File) error {
-	frame, err := proto.Marshal(response)
+	frame, err := encode(response)
 	if err != nil {
 		return err
 	}
@@ -166,4 +167,16 @@ func answer(conn *net.UnixConn, response *payloadv1.OpenResponse, file *os.File)
 		_, _, err = conn.WriteMsgUnix(frame, unix.UnixRights(int(fd)), nil)
 	})
 	return errors.Join(controlErr, err)
+}
+
+// encode makes a frame that is never empty, as the answer of zeros to a reader
+// of an empty payload would be: a descriptor travels only with a byte, and a
+// packet without one is a goodbye.
+func encode(response *payloadv1.OpenResponse) ([]byte, error) {
+	frame, err := proto.Marshal(response)
+	if err == nil && len(frame) == 0 {
+		const sizeField = 3
+		frame = protowire.AppendVarint(protowire.AppendTag(nil, sizeField, protowire.VarintType), 0)
+	}
+	return frame, err
 }

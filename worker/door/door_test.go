@@ -133,6 +133,13 @@ func TestAPayloadInsideALargerFile(t *testing.T) {
 	require.Empty(t, empty.Bytes())
 }
 
+func TestAnEmptyPayload(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "nothing")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	_, client := opened(t, desk{"read": reading(file, 0, 0)})
+	require.Empty(t, mapped(t, client, "read").Bytes(), "its answer has nothing but zeros, and arrives all the same")
+}
+
 func TestOpeningAGibibyteTouchesNoPage(t *testing.T) {
 	memory := segment(t, 1<<30)
 	_, client := opened(t, desk{"read": reading(memory, 0, 1<<30)})
