@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
 
 	"github.com/payload-manager/payload-manager/sdk/payload"
 )
@@ -22,6 +23,7 @@ const maxAttempts = 5
 func (c *Client) call(ctx context.Context, method string, request, answer any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
 	op := strings.ToLower(path.Base(method))
 	for attempt := 1; ; attempt++ {
+		awaken(ctx, conn)
 		err := invoke(ctx, method, request, answer, conn, options...)
 		if err == nil {
 			return nil
@@ -32,6 +34,23 @@ func (c *Client) call(ctx context.Context, method string, request, answer any, c
 			return known
 		}
 	}
+}
+
+// dialing is how long a call waits to see a connection that had failed try
+// again. A local socket answers within a millisecond, or is not there.
+const dialing = 100 * time.Millisecond
+
+// awaken has a connection that failed before try again now rather than when its
+// back-off is over: a daemon that has just been restarted answers the first
+// call.
+func awaken(ctx context.Context, conn *grpc.ClientConn) {
+	if conn.GetState() != connectivity.TransientFailure {
+		return
+	}
+	conn.ResetConnectBackoff()
+	ctx, cancel := context.WithTimeout(ctx, dialing)
+	defer cancel()
+	conn.WaitForStateChange(ctx, connectivity.TransientFailure)
 }
 
 // repeats says whether the attempt is worth another one, and after how long.
