@@ -63,8 +63,9 @@ func (c *Client) bytesOf(ctx context.Context, hold *Hold, how reading) (access.R
 // Bytes is the whole payload: the same memory for all readers of ram and disk,
 // a copy fetched once for object. From disk and object it is compared with the
 // checksum when first asked for, unless the Reader was opened Unverified. The
-// slice must not be written, and not be touched after Close. Codes: Corrupt,
-// and for object those of its storage.
+// slice must not be written, which for mapped bytes the kernel enforces by
+// ending the process, and not be touched after Close. Codes: Corrupt, and for
+// object those of its storage.
 func (r *Reader) Bytes() ([]byte, error) {
 	bytes, err := r.bytes.Bytes(r.ctx)
 	return bytes, payload.Wrap("read", r.lease.Descriptor.ID, err)

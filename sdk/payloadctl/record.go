@@ -116,11 +116,16 @@ func (r record) commitBy() string {
 	return r.when(r.CommitBy)
 }
 
+// expiry matters only as long as the payload lives.
 func (r record) expiry() string {
-	if r.ExpiresAt.IsZero() && r.State == payload.StateActive {
+	switch {
+	case r.State.Final():
+		return ""
+	case r.ExpiresAt.IsZero() && r.State == payload.StateActive:
 		return "never"
+	default:
+		return r.when(r.ExpiresAt)
 	}
-	return r.when(r.ExpiresAt)
 }
 
 // when is an instant as seen from now, and nothing for none.
