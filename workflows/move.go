@@ -116,7 +116,11 @@ func (l *life) copy(ctx workflow.Context, r contract.MoveRequest) (contract.Move
 // journey reads "copy ram → object, 512 MiB".
 func (l *life) journey(to payload.Tier) string {
 	size := humanize.IBytes(uint64(l.in.Size))
-	if from := contract.Fastest(l.ahead.Placements); from != "" && from != to {
+	from := contract.Fastest(l.ahead.Placements)
+	if from == "" { // a request can come before the first look at the catalog
+		from = payload.Tier(l.shown.tier)
+	}
+	if from != "" && from != to {
 		return "copy " + string(from) + " → " + string(to) + ", " + size
 	}
 	return "copy to " + string(to) + ", " + size

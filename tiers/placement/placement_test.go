@@ -531,4 +531,3 @@ func readOnce(t *testing.T, r *rig, id payload.ID, content []byte) {
 	require.True(t, bytes.Equal(content, got), "a reader saw other bytes")
 	require.NoError(t, r.Release(context.Background(), lease.Token))
 }
-

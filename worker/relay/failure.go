@@ -7,7 +7,6 @@ import (
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/temporal"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/payload-manager/payload-manager/sdk/contract"
 	"github.com/payload-manager/payload-manager/sdk/payload"
@@ -34,14 +33,20 @@ func refusal(err error) error {
 	}
 }
 
-// isUnavailable reports whether Temporal could not be reached, is starting, or
-// is too busy to answer.
-func isUnavailable(err error) bool {
-	if _, ok := errors.AsType[*serviceerror.Unavailable](err); ok {
+// acceptedThenClosed is the type of the failure by which Temporal says that a
+// workflow took an Update and ended, or continued as new, before it answered.
+const acceptedThenClosed = "AcceptedUpdateCompletedWorkflow"
+
+// goesAgain reports whether a move is worth asking for once more: Temporal could
+// not be reached, is starting or too busy to answer, or the lifecycle ended
+// under the request.
+func goesAgain(err error) bool {
+	if app, ok := errors.AsType[*temporal.ApplicationError](err); ok {
+		return app.Type() == acceptedThenClosed
+	}
+	switch serviceerror.ToStatus(err).Code() {
+	case codes.Unavailable, codes.ResourceExhausted, codes.DeadlineExceeded:
 		return true
 	}
-	if _, ok := errors.AsType[*serviceerror.ResourceExhausted](err); ok {
-		return true
-	}
-	return status.Code(err) == codes.Unavailable
+	return false
 }

@@ -55,7 +55,7 @@ func late() error {
 func (r *Relay) request(ctx context.Context, update moveUpdate, p payload.Payload, to payload.Tier) error {
 	for {
 		err := r.ask(ctx, update, p, to)
-		if !isUnavailable(err) {
+		if !goesAgain(err) {
 			return refusal(err)
 		}
 		select {

@@ -2,9 +2,11 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
+	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 	"golang.org/x/sync/errgroup"
 
@@ -98,7 +100,39 @@ func (r *Relay) carry(ctx context.Context) (more bool, err error) {
 			return false, err
 		}
 	}
+	if err := r.carryEnds(ctx, round.ended); err != nil {
+		return false, err
+	}
 	return round.more, r.carryOwn(ctx, round.own)
+}
+
+// carryEnds wakes lifecycles whose payload ended without them, which those
+// without a time to live would never notice. One that is gone need not hear.
+func (r *Relay) carryEnds(ctx context.Context, entries []catalog.Entry) error {
+	carriers := map[string][]catalog.Entry{}
+	for _, e := range entries {
+		id := WorkflowID(e.Payload)
+		carriers[id] = append(carriers[id], e)
+	}
+	var sends errgroup.Group
+	sends.SetLimit(r.inFlight)
+	for id := range carriers {
+		sends.Go(func() error { return r.wakeIfThere(ctx, id) })
+	}
+	if err := sends.Wait(); err != nil || len(entries) == 0 {
+		return err
+	}
+	return r.catalog.Settle(ctx, entries, "")
+}
+
+func (r *Relay) wakeIfThere(ctx context.Context, workflow string) error {
+	ctx, cancel := context.WithTimeout(ctx, sendWithin)
+	defer cancel()
+	err := r.client.SignalWorkflow(ctx, workflow, "", string(contract.Wake), struct{}{})
+	if _, gone := errors.AsType[*serviceerror.NotFound](err); gone {
+		return nil
+	}
+	return err
 }
 
 // carryGroup tells the group's lifecycle first and makes the payloads its

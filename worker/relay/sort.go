@@ -26,7 +26,8 @@ const (
 
 // A round is what to do with the entries that were read.
 type round struct {
-	over   []catalog.Entry            // their payloads are at their end: nobody needs to hear
+	over   []catalog.Entry            // their payloads came and went: nobody ever heard of them
+	ended  []catalog.Entry            // their payloads are at their end: whoever carries one may end too
 	own    []catalog.Entry            // each to its own lifecycle
 	groups map[string][]catalog.Entry // to a group's lifecycle
 	more   bool                       // there is more to do at once
@@ -41,8 +42,10 @@ func sort(b catalog.Backlog, host string, read int, now time.Time) round {
 		switch p := e.Payload; {
 		case now.Sub(e.Since) < settling:
 			return r // entries come oldest first: all others are younger
-		case !catalog.Open(p):
+		case !catalog.Open(p) && isNew(e):
 			r.over = append(r.over, e)
+		case !catalog.Open(p):
+			r.ended = append(r.ended, e)
 		case p.Group != "":
 			r.groups[p.Group] = append(r.groups[p.Group], e)
 		case p.Policy.Lifecycle == payload.LifecycleGroup, p.Policy.Lifecycle == payload.LifecycleAuto && flooded:
@@ -54,6 +57,13 @@ func sort(b catalog.Backlog, host string, read int, now time.Time) round {
 	}
 	r.more = len(b.Entries) == read
 	return r
+}
+
+// isNew reports whether the entry stands for the payload's creation too and the
+// payload never moved, so that no lifecycle was started for it yet.
+func isNew(e catalog.Entry) bool {
+	const unmoved = 4 // the version after allocate, commit, delete and the end
+	return !e.Since.After(e.Payload.CreatedAt) && e.Payload.Version <= unmoved
 }
 
 // behind reports whether more payloads wait than can each have a lifecycle of

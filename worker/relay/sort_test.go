@@ -46,11 +46,22 @@ func TestAYoungEntryWaitsForMoreOfItsPayload(t *testing.T) {
 }
 
 func TestAPayloadThatIsGoneBeforeItsTurnNeverGetsAWorkflow(t *testing.T) {
-	gone := entry(t, time.Hour, func(p *payload.Payload) { p.State, p.Placements = payload.StateDeleted, nil })
+	gone := entry(t, time.Hour, ended, func(p *payload.Payload) { p.CreatedAt = noon.Add(-time.Hour) })
 	r := sort(backlog(gone), "alpha", 10, noon)
 	require.Len(t, r.over, 1)
 	require.Empty(t, r.own)
+	require.Empty(t, r.ended)
 }
+
+func TestALifecycleHearsThatItsPayloadEndedWithoutIt(t *testing.T) {
+	gone := entry(t, time.Hour, ended, func(p *payload.Payload) { p.CreatedAt = noon.Add(-2 * time.Hour) })
+	r := sort(backlog(gone), "alpha", 10, noon)
+	require.Len(t, r.ended, 1)
+	require.Empty(t, r.over)
+	require.Empty(t, r.own)
+}
+
+func ended(p *payload.Payload) { p.State, p.Placements = payload.StateDeleted, nil }
 
 func TestAFloodGoesToTheGroupOfItsNamespaceHostAndTime(t *testing.T) {
 	var flood []catalog.Entry
