@@ -221,7 +221,10 @@ type AcquireRequest struct {
 	// deadline, instead of FAILED_PRECONDITION.
 	Wait bool `protobuf:"varint,6,opt,name=wait,proto3" json:"wait,omitempty"`
 	// Who reads, for people: "trainer-3". At most 200 bytes.
-	Holder        string `protobuf:"bytes,7,opt,name=holder,proto3" json:"holder,omitempty"`
+	Holder string `protobuf:"bytes,7,opt,name=holder,proto3" json:"holder,omitempty"`
+	// The caller's session, from a Welcome: the lease ends with it. Within a
+	// Session stream that is the stream's, and this is not read.
+	SessionId     string `protobuf:"bytes,8,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -301,6 +304,13 @@ func (x *AcquireRequest) GetWait() bool {
 func (x *AcquireRequest) GetHolder() string {
 	if x != nil {
 		return x.Holder
+	}
+	return ""
+}
+
+func (x *AcquireRequest) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
 	}
 	return ""
 }
@@ -1385,9 +1395,11 @@ func (x *BatchReleaseResponse_Outcome) GetError() *ItemError {
 }
 
 type SessionRequest_Hello struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Holder        string                 `protobuf:"bytes,1,opt,name=holder,proto3" json:"holder,omitempty"`                        // for people
-	SessionId     string                 `protobuf:"bytes,2,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"` // empty: a new session
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Holder string                 `protobuf:"bytes,1,opt,name=holder,proto3" json:"holder,omitempty"` // for people
+	// Empty: a new session. Else one that this process began before
+	// (PERMISSION_DENIED where another did), also before a restart of the daemon.
+	SessionId     string `protobuf:"bytes,2,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1505,7 +1517,7 @@ const file_payload_v1_lease_proto_rawDesc = "" +
 	"\boutcomes\x18\x01 \x03(\v2(.payload.v1.BatchResolveResponse.OutcomeR\boutcomes\x1ao\n" +
 	"\aOutcome\x127\n" +
 	"\bresponse\x18\x01 \x01(\v2\x1b.payload.v1.ResolveResponseR\bresponse\x12+\n" +
-	"\x05error\x18\x02 \x01(\v2\x15.payload.v1.ItemErrorR\x05error\"\xed\x01\n" +
+	"\x05error\x18\x02 \x01(\v2\x15.payload.v1.ItemErrorR\x05error\"\x8c\x02\n" +
 	"\x0eAcquireRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1c\n" +
@@ -1514,7 +1526,9 @@ const file_payload_v1_lease_proto_rawDesc = "" +
 	"\bmin_tier\x18\x04 \x01(\x0e2\x10.payload.v1.TierR\aminTier\x125\n" +
 	"\bduration\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\bduration\x12\x12\n" +
 	"\x04wait\x18\x06 \x01(\bR\x04wait\x12\x16\n" +
-	"\x06holder\x18\a \x01(\tR\x06holder\"\xaf\x01\n" +
+	"\x06holder\x18\a \x01(\tR\x06holder\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\b \x01(\tR\tsessionId\"\xaf\x01\n" +
 	"\x05Lease\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12/\n" +
 	"\x02at\x18\x02 \x01(\v2\x1f.payload.v1.PlacementDescriptorR\x02at\x12\x16\n" +

@@ -56,7 +56,13 @@ type LeaseServiceClient interface {
 	BatchRelease(ctx context.Context, in *BatchReleaseRequest, opts ...grpc.CallOption) (*BatchReleaseResponse, error)
 	// Session is one client process's stream. Its first message is a Hello. It
 	// carries the same requests as the calls above, many at a time, answered in
-	// any order by their seq. Leases acquired in a session end with it.
+	// any order by their seq.
+	//
+	// The session outlives its stream. Its leases and its uncommitted allocations
+	// end at once when the process that connected is dead, or when the client
+	// half-closes the stream. When the stream breaks otherwise they stay, and the
+	// client attaches again with its session_id; over TCP, where no daemon sees a
+	// process die, their own deadlines end them.
 	Session(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[SessionRequest, SessionResponse], error)
 }
 
@@ -187,7 +193,13 @@ type LeaseServiceServer interface {
 	BatchRelease(context.Context, *BatchReleaseRequest) (*BatchReleaseResponse, error)
 	// Session is one client process's stream. Its first message is a Hello. It
 	// carries the same requests as the calls above, many at a time, answered in
-	// any order by their seq. Leases acquired in a session end with it.
+	// any order by their seq.
+	//
+	// The session outlives its stream. Its leases and its uncommitted allocations
+	// end at once when the process that connected is dead, or when the client
+	// half-closes the stream. When the stream breaks otherwise they stay, and the
+	// client attaches again with its session_id; over TCP, where no daemon sees a
+	// process die, their own deadlines end them.
 	Session(grpc.BidiStreamingServer[SessionRequest, SessionResponse]) error
 	mustEmbedUnimplementedLeaseServiceServer()
 }

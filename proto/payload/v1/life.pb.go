@@ -24,12 +24,15 @@ const (
 )
 
 type AllocateRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	RequestId     string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"` // at most 128 bytes; empty: not repeatable
-	Namespace     string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`                  // empty: "default"
-	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
-	Size          int64                  `protobuf:"varint,4,opt,name=size,proto3" json:"size,omitempty"` // bytes, 0 to 16 TiB
-	Policy        *Policy                `protobuf:"bytes,5,opt,name=policy,proto3" json:"policy,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	RequestId string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"` // at most 128 bytes; empty: not repeatable
+	Namespace string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`                  // empty: "default"
+	Name      string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	Size      int64                  `protobuf:"varint,4,opt,name=size,proto3" json:"size,omitempty"` // bytes, 0 to 16 TiB
+	Policy    *Policy                `protobuf:"bytes,5,opt,name=policy,proto3" json:"policy,omitempty"`
+	// The caller's session, from a Welcome: the allocation is aborted at once
+	// when the session ends before it is committed. Empty: at its deadline.
+	SessionId     string `protobuf:"bytes,6,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -97,6 +100,13 @@ func (x *AllocateRequest) GetPolicy() *Policy {
 		return x.Policy
 	}
 	return nil
+}
+
+func (x *AllocateRequest) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
 }
 
 type AllocateResponse struct {
@@ -1223,14 +1233,16 @@ var File_payload_v1_life_proto protoreflect.FileDescriptor
 const file_payload_v1_life_proto_rawDesc = "" +
 	"\n" +
 	"\x15payload/v1/life.proto\x12\n" +
-	"payload.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18payload/v1/payload.proto\"\xa2\x01\n" +
+	"payload.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18payload/v1/payload.proto\"\xc1\x01\n" +
 	"\x0fAllocateRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12\x12\n" +
 	"\x04size\x18\x04 \x01(\x03R\x04size\x12*\n" +
-	"\x06policy\x18\x05 \x01(\v2\x12.payload.v1.PolicyR\x06policy\"\x90\x01\n" +
+	"\x06policy\x18\x05 \x01(\v2\x12.payload.v1.PolicyR\x06policy\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x06 \x01(\tR\tsessionId\"\x90\x01\n" +
 	"\x10AllocateResponse\x12-\n" +
 	"\apayload\x18\x01 \x01(\v2\x13.payload.v1.PayloadR\apayload\x12\x1f\n" +
 	"\vwrite_token\x18\x02 \x01(\fR\n" +

@@ -671,13 +671,18 @@ func (x *PlacementDescriptor) GetUrlValidFor() *durationpb.Duration {
 	return nil
 }
 
-// The outcome of one item of a batch: what went wrong with it.
+// What went wrong with one item of a batch or one frame of a stream: what a
+// status with its details says of a whole call.
 type ItemError struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	GrpcCode      int32                  `protobuf:"varint,1,opt,name=grpc_code,json=grpcCode,proto3" json:"grpc_code,omitempty"` // google.rpc.Code
 	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`                      // as ErrorInfo.reason
 	Message       string                 `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
 	RetryAfter    *durationpb.Duration   `protobuf:"bytes,4,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"` // absent: a repeat makes no sense
+	Code          string                 `protobuf:"bytes,5,opt,name=code,proto3" json:"code,omitempty"`                               // the code that reason narrows, as ErrorInfo metadata has it
+	Id            string                 `protobuf:"bytes,6,opt,name=id,proto3" json:"id,omitempty"`                                   // of the payload
+	Host          string                 `protobuf:"bytes,7,opt,name=host,proto3" json:"host,omitempty"`                               // who has the bytes instead
+	Address       string                 `protobuf:"bytes,8,opt,name=address,proto3" json:"address,omitempty"`                         // how that host is reached
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -740,6 +745,34 @@ func (x *ItemError) GetRetryAfter() *durationpb.Duration {
 	return nil
 }
 
+func (x *ItemError) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *ItemError) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ItemError) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *ItemError) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
 var File_payload_v1_payload_proto protoreflect.FileDescriptor
 
 const file_payload_v1_payload_proto_rawDesc = "" +
@@ -787,13 +820,17 @@ const file_payload_v1_payload_proto_rawDesc = "" +
 	"\x04size\x18\x05 \x01(\x03R\x04size\x12\x1a\n" +
 	"\bchecksum\x18\x06 \x01(\tR\bchecksum\x12\x10\n" +
 	"\x03url\x18\a \x01(\tR\x03url\x12=\n" +
-	"\rurl_valid_for\x18\b \x01(\v2\x19.google.protobuf.DurationR\vurlValidFor\"\x96\x01\n" +
+	"\rurl_valid_for\x18\b \x01(\v2\x19.google.protobuf.DurationR\vurlValidFor\"\xe8\x01\n" +
 	"\tItemError\x12\x1b\n" +
 	"\tgrpc_code\x18\x01 \x01(\x05R\bgrpcCode\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12:\n" +
 	"\vretry_after\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\n" +
-	"retryAfter*X\n" +
+	"retryAfter\x12\x12\n" +
+	"\x04code\x18\x05 \x01(\tR\x04code\x12\x0e\n" +
+	"\x02id\x18\x06 \x01(\tR\x02id\x12\x12\n" +
+	"\x04host\x18\a \x01(\tR\x04host\x12\x18\n" +
+	"\aaddress\x18\b \x01(\tR\aaddress*X\n" +
 	"\x04Tier\x12\x14\n" +
 	"\x10TIER_UNSPECIFIED\x10\x00\x12\f\n" +
 	"\bTIER_GPU\x10\x01\x12\f\n" +
