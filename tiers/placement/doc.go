@@ -12,7 +12,8 @@
 // switched to ready only when its checksum is the payload's.
 //
 // P5, nothing leaks: room is reserved before the catalog hears of it, and given
-// back where the catalog refuses.
+// back where the catalog refuses. What a client leaves behind, leases and
+// uncommitted allocations, goes with its session.
 //
 // P6, the hot path touches neither Temporal nor the database: [Host] keeps the
 // record of every payload that it serves in memory. A record changes only under

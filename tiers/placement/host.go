@@ -37,6 +37,7 @@ type Host struct {
 	log     *slog.Logger
 
 	records records
+	owned   owned
 	copies  singleflight.Group
 	drained atomic.Pointer[func(payload.Payload)]
 
@@ -63,6 +64,7 @@ func New(o Options) *Host {
 		verifying: make(chan struct{}, verifiers),
 	}
 	h.records.init()
+	h.owned.init()
 	h.ctx, h.stop = context.WithCancel(context.Background())
 	h.leases.OnDrained(h.drain)
 	return h

@@ -16,6 +16,7 @@ type AllocateRequest struct {
 	Name      string
 	Size      int64 // bytes
 	Policy    payload.Policy
+	Session   string // whose end aborts what is not committed by then; may be empty
 }
 
 // An Allocation is room, and how its producer reaches it: by a token at the
@@ -57,6 +58,7 @@ func (h *Host) allocate(ctx context.Context, r AllocateRequest) (Allocation, err
 	if err != nil {
 		return Allocation{}, err
 	}
+	h.own(r.Session, p.ID)
 	return h.invite(ctx, p)
 }
 
@@ -77,6 +79,7 @@ func (h *Host) answered(ctx context.Context, r AllocateRequest, full error) (All
 	p, err := h.catalog.Answered(ctx, r.Request)
 	switch payload.CodeOf(err) {
 	case "":
+		h.own(r.Session, p.ID)
 		return h.invite(ctx, p)
 	case payload.NotFound:
 		return Allocation{}, full
@@ -137,6 +140,9 @@ func (h *Host) adopt(p payload.Payload) error {
 		case at.State == payload.Retiring:
 			h.leases.Close(key(p.ID, at))
 		}
+	}
+	if p.State != payload.StateAllocated {
+		h.owned.release(p.ID)
 	}
 	h.records.put(p)
 	return nil

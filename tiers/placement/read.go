@@ -235,6 +235,3 @@ func (h *Host) Release(_ context.Context, token payload.Token) error {
 	}
 	return payload.Wrap("release", payload.ID{}, err)
 }
-
-// EndSession ends every lease of a session.
-func (h *Host) EndSession(session string) { h.leases.EndSession(session) }
