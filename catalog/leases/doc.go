@@ -16,8 +16,19 @@
 // every call; a goroutine that sleeps until the next deadline only notices
 // what ended without a call.
 //
+// # The journal
+//
+// A table with a [Journal] survives its process, kill -9 included: a lease is
+// in the page cache before its Grant returns. That is enough, because what ends
+// the page cache ends the readers too; nothing is synced on a call's way. A
+// restart may lengthen a lease, namely one whose end found no room on a full
+// disk, and never shortens one. [New] makes a table without.
+//
+// A disk that fails while the journal's pages are read back, or are brought
+// into memory, ends the process: who reads what is unknown then.
+//
 // # What it leaves out
 //
 // It does not check that a payload exists, who may read it, or tokens, and it
-// frees nothing. It forgets everything with its process.
+// frees nothing.
 package leases

@@ -1,7 +1,9 @@
 package leases
 
 import (
+	"maps"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -20,8 +22,17 @@ func (t *Table) Close(k Key) Drain {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p := t.place(k)
-	p.closed = true
+	t.shut(p)
 	return p.drain(t.now())
+}
+
+func (t *Table) shut(p *place) {
+	if p.closed {
+		return
+	}
+	p.closed = true
+	t.journal.weigh(keyRecordSize(p.key))
+	t.journal.write(func(b []byte) record { return recordKey(b, kindClose, p.key) })
 }
 
 // Held says what is held on k.
@@ -44,19 +55,36 @@ func (p *place) drain(now time.Duration) Drain {
 func (t *Table) Forget(k Key) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if p, known := t.places[k]; known {
-		p.closed = true
-		delete(t.places, k)
+	p, known := t.places[k]
+	if !known {
+		return
 	}
+	delete(t.places, k)
+	if p.closed {
+		t.journal.weigh(-keyRecordSize(k))
+	}
+	if p.closed || p.held > 0 { // else the journal does not know of it
+		t.journal.write(func(b []byte) record { return recordKey(b, kindForget, k) })
+	}
+	p.closed = true
+}
+
+// Keys lists what is open, closed or held, in no order. Its length is that of
+// the table's places, not of its leases.
+func (t *Table) Keys() []Key {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Collect(maps.Keys(t.places))
 }
 
 // OnDrained has f called, by one goroutine of the table's and with no lock
 // held, when the last lease on a closed key ended, however it ended. While f
-// runs, later drains wait. Call it once, before the first Close.
+// runs, later drains wait. Call it once: drains before that wait for it.
 func (t *Table) OnDrained(f func(Key)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.onDrained = f
+	t.wake()
 }
 
 // A Summary counts a table's leases.
@@ -148,12 +176,15 @@ func (t *Table) watch() {
 func (t *Table) announce() {
 	t.mu.Lock()
 	drained, tell := t.drained, t.onDrained
-	t.drained = nil
+	if tell != nil {
+		t.drained = nil
+	}
 	t.mu.Unlock()
+	if tell == nil {
+		return
+	}
 	for _, k := range drained {
-		if tell != nil {
-			tell(k)
-		}
+		tell(k)
 	}
 }
 

@@ -2,8 +2,6 @@ package leases
 
 import (
 	"container/list"
-	"crypto/rand"
-	"encoding/hex"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,11 +19,13 @@ type Key struct {
 }
 
 // A Table is the leases of one host. Its methods may be called concurrently.
-// None does I/O or calls anybody back. Grant, Renew, Release and Lookup cost
-// the same however many leases live.
+// None calls anybody back. Grant, Renew, Release and Lookup cost the same
+// however many leases live, and make no system call, but that a Grant or Renew
+// that finds the journal full waits for it to grow.
 type Table struct {
-	now   func() time.Duration
-	nonce string // of this table's lease ids: those of an earlier one differ
+	now     func() time.Duration
+	nonce   string // of this table's lease ids: those of a table with another journal differ
+	journal journal
 
 	mu       sync.Mutex
 	next     uint64 // the number in the last lease's id
@@ -67,14 +67,19 @@ type lease struct {
 
 type request struct{ session, id string }
 
-// New makes an empty table and starts its watcher, which Stop ends. The clock
-// is [Boottime], except in tests.
+// New makes an empty table that ends with its process, and starts its watcher,
+// which Stop ends. The clock is [Boottime], except in tests.
 func New(now func() time.Duration) *Table {
-	nonce := make([]byte, 8)
-	rand.Read(nonce) // never fails: crypto/rand ends the process instead
-	t := &Table{
+	t := newTable(now)
+	t.adopt(newHeader(""))
+	go t.watch()
+	return t
+}
+
+func newTable(now func() time.Duration) *Table {
+	return &Table{
 		now:      now,
-		nonce:    hex.EncodeToString(nonce) + "-",
+		journal:  journal{low: make(chan struct{}, 1), waste: make(chan struct{}, 1)},
 		places:   map[Key]*place{},
 		leases:   map[uint64]*lease{},
 		requests: map[request]*lease{},
@@ -85,15 +90,15 @@ func New(now func() time.Duration) *Table {
 		stop:     make(chan struct{}),
 		stopped:  make(chan struct{}),
 	}
-	go t.watch()
-	return t
 }
 
 // Stop ends the watcher and waits for it. The table still answers afterwards,
-// but reports no more drains.
+// but reports no more drains. One with a journal lets it go: it grants and
+// renews no more, and what it held is there when the journal is opened again.
 func (t *Table) Stop() {
 	t.stopOnce.Do(func() { close(t.stop) })
 	<-t.stopped
+	t.closeJournal()
 }
 
 // Open lets leases be granted on k. A key that was closed stays closed.
@@ -135,12 +140,18 @@ type Grant struct {
 
 // Grant leases a placement. Codes: NotFound when it is not open; Conflict with
 // reason RETIRES when it was closed, or REQUEST_REUSE when the request came
-// before and asked for something else; Invalid for a duration out of bounds.
+// before and asked for something else; Invalid for a duration out of bounds;
+// Unavailable when the journal finds no room.
 func (t *Table) Grant(ask Ask) (Grant, error) {
 	duration, err := bounded(ask.Duration)
 	if err != nil {
 		return Grant{}, err
 	}
+	size := grantSize(ask)
+	return t.roomy(size, func() (Grant, error) { return t.grant(ask, duration, size) })
+}
+
+func (t *Table) grant(ask Ask, duration time.Duration, size int) (Grant, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.now()
@@ -153,8 +164,14 @@ func (t *Table) Grant(ask Ask) (Grant, error) {
 		return Grant{}, payload.Errorf(payload.NotFound, "there is no such placement here to lease")
 	case p.closed:
 		return Grant{}, retires()
+	case !t.journal.fits(size):
+		return Grant{}, errNoRoom
 	}
-	return t.add(p, ask, now, now+duration).grant(now), nil
+	t.next++
+	l := &lease{number: t.next, id: t.name(t.next), asked: ask, since: now, until: now + duration}
+	t.add(l, p)
+	t.journal.write(func(b []byte) record { return recordGrant(b, l) })
+	return l.grant(now), nil
 }
 
 // repeated returns the living lease that the ask already got, if any.
@@ -162,7 +179,7 @@ func (t *Table) repeated(ask Ask, now time.Duration) *lease {
 	if ask.Request == "" {
 		return nil
 	}
-	l := t.requests[request{ask.Session, ask.Request}]
+	l := t.requests[ask.request()]
 	if l == nil {
 		return nil
 	}
@@ -183,22 +200,24 @@ func (l *lease) again(ask Ask, now time.Duration) (Grant, error) {
 	return l.grant(now), nil
 }
 
-func (t *Table) add(p *place, ask Ask, now, until time.Duration) *lease {
-	t.next++
-	l := &lease{number: t.next, id: t.name(t.next), at: p, asked: ask, since: now, until: until}
+func (a Ask) request() request { return request{a.Session, a.Request} }
+
+// add puts a lease, the youngest so far, into everything.
+func (t *Table) add(l *lease, p *place) {
+	l.at = p
 	t.leases[l.number] = l
 	l.age = t.byAge.PushBack(l)
-	if ask.Session != "" {
-		l.inSession = t.session(ask.Session).PushBack(l)
+	if name := l.asked.Session; name != "" {
+		l.inSession = t.session(name).PushBack(l)
 	}
-	if ask.Request != "" {
-		t.requests[request{ask.Session, ask.Request}] = l
+	if l.asked.Request != "" {
+		t.requests[l.asked.request()] = l
 	}
 	t.due.add(l)
 	p.held++
-	p.last = max(p.last, until)
-	t.wakeBy(until)
-	return l
+	p.last = max(p.last, l.until)
+	t.wakeBy(l.until)
+	t.journal.weigh(grantSize(l.asked))
 }
 
 func (t *Table) session(name string) *list.List {
@@ -208,6 +227,12 @@ func (t *Table) session(name string) *list.List {
 		t.sessions[name] = s
 	}
 	return s
+}
+
+// finish ends a lease before its time.
+func (t *Table) finish(l *lease) {
+	t.journal.write(func(b []byte) record { return recordEnd(b, l.number) })
+	t.end(l)
 }
 
 // end takes a lease out of everything. Every lease comes here exactly once.
@@ -221,8 +246,9 @@ func (t *Table) end(l *lease) {
 		}
 	}
 	if l.asked.Request != "" {
-		delete(t.requests, request{l.asked.Session, l.asked.Request})
+		delete(t.requests, l.asked.request())
 	}
+	t.journal.weigh(-grantSize(l.asked))
 	l.at.held--
 	if l.at.held == 0 {
 		l.at.last = 0
@@ -235,12 +261,17 @@ func (t *Table) end(l *lease) {
 // Renew lets a lease hold for d from now, or longer where it already does: it
 // never shortens one. Codes: Expired when the lease is over, NotFound when
 // this table never granted it, Conflict with reason RETIRES when its placement
-// was closed, Invalid for a duration out of bounds.
+// was closed, Invalid for a duration out of bounds, Unavailable when the
+// journal finds no room.
 func (t *Table) Renew(id string, d time.Duration) (Grant, error) {
 	duration, err := bounded(d)
 	if err != nil {
 		return Grant{}, err
 	}
+	return t.roomy(renewalSize, func() (Grant, error) { return t.renew(id, duration) })
+}
+
+func (t *Table) renew(id string, duration time.Duration) (Grant, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.now()
@@ -250,11 +281,15 @@ func (t *Table) Renew(id string, d time.Duration) (Grant, error) {
 		return Grant{}, err
 	case l.at.closed:
 		return Grant{}, retires()
-	case now+duration > l.until:
-		l.until = now + duration
-		l.at.last = max(l.at.last, l.until)
-		t.due.moved(l)
+	case now+duration <= l.until:
+		return l.grant(now), nil
+	case !t.journal.fits(renewalSize):
+		return Grant{}, errNoRoom
 	}
+	l.until = now + duration
+	l.at.last = max(l.at.last, l.until)
+	t.due.moved(l)
+	t.journal.write(func(b []byte) record { return recordRenewal(b, l) })
 	return l.grant(now), nil
 }
 
@@ -264,7 +299,7 @@ func (t *Table) Release(id string) error {
 	defer t.mu.Unlock()
 	number, _ := t.number(id)
 	if l, held := t.leases[number]; held {
-		t.end(l)
+		t.finish(l)
 	}
 	return nil
 }
@@ -318,7 +353,7 @@ func (t *Table) endSome(session string) (ended int, more bool) {
 		if !l.expired(now) {
 			ended++
 		}
-		t.end(l)
+		t.finish(l)
 	}
 	return ended, true
 }
