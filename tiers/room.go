@@ -32,10 +32,12 @@ type Room struct {
 	done    sync.WaitGroup
 }
 
-// A remnant is removed bytes; file is the tier's last hold on them.
+// A remnant is removed bytes; file is the tier's hold on them, and free lets go
+// of it.
 type remnant struct {
 	file *os.File
 	size int64
+	free func()
 }
 
 // NewRoom makes a Room of capacity bytes, or of no limit when that is 0, which
@@ -82,9 +84,17 @@ func (r *Room) Give(size int64) {
 // Leave takes over the tier's last hold on size bytes that were removed, and
 // frees them once no client has them open. It does not wait.
 func (r *Room) Leave(file *os.File, size int64) {
+	// Closing a descriptor that wrote nothing has nothing to lose.
+	r.LeaveWith(file, size, func() { _ = file.Close() })
+}
+
+// LeaveWith is Leave for a tier that lets go of the bytes in a way of its own:
+// free is called once, on a goroutine of the Room, when no client has file open
+// any more, or at Close. It closes file.
+func (r *Room) LeaveWith(file *os.File, size int64, free func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.held = append(r.held, remnant{file, pages(size)})
+	r.held = append(r.held, remnant{file, pages(size), free})
 	r.look()
 	if len(r.held) > 0 && !r.looking && !r.stopped {
 		r.looking = true
@@ -145,7 +155,7 @@ func (r *Room) free() {
 		next := r.dead[0]
 		r.dead = r.dead[1:]
 		r.mu.Unlock()
-		_ = next.file.Close() // of a descriptor that wrote nothing: there is nothing to lose
+		next.free()
 		r.mu.Lock()
 		r.used -= next.size
 		r.freed.Broadcast()

@@ -12,19 +12,29 @@
 // kernel frees the pages when the last reader is gone, and until then they
 // count as used (see [tiers.Room]).
 //
+// # Whose life they share
+//
+// Without a [Keeper] the segments live as long as this process: a new one begins
+// with none. With one, a duplicate of each descriptor lies in another process
+// before Create answers, Open finds all of them again, and the seals say which
+// were committed: the kernel keeps that in the file itself. Bytes that were
+// removed under a reader's hands stay with the keeper until the reader lets go,
+// so that they count across a restart, too. When the keeper dies, [Tier.Rekeep]
+// hands the next one all that this process has open.
+//
 // # What it leaves out
 //
-// The segments live as long as this process: a new one begins with none. Small
-// payloads cost a descriptor and a page at least.
+// It starts no keeper and notices no keeper's end. Small payloads cost a
+// descriptor and a page at least.
 package ram
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -46,9 +56,17 @@ type Tier struct {
 	room     *tiers.Room
 	capacity int64
 	creating singleflight.Group
+	closing  atomic.Bool
+
+	// keeping is held for reading while the keeper is spoken to and until what it
+	// said is written down, so that Rekeep sees no half of it. It is taken before
+	// any segment's lock.
+	keeping sync.RWMutex
+	keeper  Keeper // nil: the memory ends with the Tier
 
 	mu       sync.Mutex
 	segments map[string]*segment // by location
+	leaving  map[string]bool     // removed, and still with the keeper
 }
 
 var (
@@ -56,7 +74,7 @@ var (
 	_ tiers.Filer = (*Tier)(nil)
 )
 
-// New makes a Tier without segments.
+// New makes a Tier without segments, which end with it.
 func New(o Options) *Tier {
 	if o.Look == 0 {
 		o.Look = time.Second
@@ -65,6 +83,7 @@ func New(o Options) *Tier {
 		room:     tiers.NewRoom(o.Capacity, o.Look),
 		capacity: o.Capacity,
 		segments: make(map[string]*segment),
+		leaving:  make(map[string]bool),
 	}
 }
 
@@ -83,16 +102,33 @@ func (t *Tier) Create(ctx context.Context, id payload.ID, attempt uint64, size i
 }
 
 func (t *Tier) create(ctx context.Context, label tiers.Label) error {
-	if _, err := t.find(label.String()); err == nil {
+	if _, known := t.lookup(label.String()); known {
 		return nil
 	}
 	if err := t.room.Take(label.Size); err != nil {
 		return err
 	}
 	file, err := reserve(ctx, label.Size)
+	if err == nil {
+		err = t.keep(ctx, label, file)
+	}
 	if err != nil {
 		t.room.Give(label.Size)
-		return err
+	}
+	return err
+}
+
+// keep makes file a segment of the tier, which its keeper holds, too; or closes
+// it. A keeper that was asked in vain may still hold it: it is told to forget.
+func (t *Tier) keep(ctx context.Context, label tiers.Label, file *os.File) error {
+	t.keeping.RLock()
+	defer t.keeping.RUnlock()
+	if t.keeper != nil {
+		if err := t.keeper.Keep(ctx, label.String(), file); err != nil {
+			_ = t.keeper.Forget(ctx, label.String()) // else Rekeep finds it
+			file.Close()
+			return err
+		}
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -121,23 +157,34 @@ func (t *Tier) Open(ctx context.Context, location string) (tiers.Source, error) 
 }
 
 // Seal implements [tiers.Tier].
-func (t *Tier) Seal(_ context.Context, location string) error {
-	s, err := t.find(location)
+func (t *Tier) Seal(ctx context.Context, location string) error {
+	s, err := t.find(ctx, location)
 	if err != nil {
 		return err
 	}
 	return s.seal()
 }
 
-// Remove implements [tiers.Tier].
-func (t *Tier) Remove(_ context.Context, location string) error {
+// Remove implements [tiers.Tier]. The keeper knows before it returns.
+func (t *Tier) Remove(ctx context.Context, location string) error {
+	s, known := t.lookup(location)
+	if !known {
+		return nil
+	}
+	t.keeping.RLock()
+	defer t.keeping.RUnlock()
+	file, err := s.end(ctx, t.keeper)
+	if payload.CodeOf(err) == payload.NotFound {
+		t.lose(s)
+		return nil
+	}
+	if err != nil || file == nil { // nil: another Remove came first
+		return err
+	}
 	t.mu.Lock()
-	s, ok := t.segments[location]
 	delete(t.segments, location)
 	t.mu.Unlock()
-	if ok {
-		t.room.Leave(s.end(), s.label.Size)
-	}
+	t.leave(s.label, file)
 	return nil
 }
 
@@ -159,19 +206,26 @@ func (t *Tier) Usage(context.Context) (tiers.Usage, error) {
 	return tiers.Usage{Capacity: t.capacity, Used: t.room.Used()}, nil
 }
 
-// Close forgets every segment. What clients hold stays readable for them.
+// Close lets go of every segment, and forgets them where no keeper has them.
+// What clients hold stays readable for them.
 func (t *Tier) Close() error {
-	var errs []error
-	for _, s := range t.all() {
-		errs = append(errs, t.Remove(context.Background(), s.label.String()))
+	t.closing.Store(true)
+	t.mu.Lock()
+	all := t.segments
+	t.segments = make(map[string]*segment)
+	t.mu.Unlock()
+	for _, s := range all {
+		if file := s.drop(); file != nil {
+			t.room.Leave(file, s.label.Size)
+		}
 	}
 	t.room.Close()
-	return errors.Join(errs...)
+	return nil
 }
 
 // Writable implements [tiers.Filer].
-func (t *Tier) Writable(_ context.Context, location string) (*os.File, error) {
-	s, err := t.find(location)
+func (t *Tier) Writable(ctx context.Context, location string) (*os.File, error) {
+	s, err := t.find(ctx, location)
 	if err != nil {
 		return nil, err
 	}
@@ -179,21 +233,34 @@ func (t *Tier) Writable(_ context.Context, location string) (*os.File, error) {
 }
 
 // Readable implements [tiers.Filer].
-func (t *Tier) Readable(_ context.Context, location string) (*os.File, error) {
-	s, err := t.find(location)
+func (t *Tier) Readable(ctx context.Context, location string) (*os.File, error) {
+	s, err := t.find(ctx, location)
 	if err != nil {
 		return nil, err
 	}
 	return s.readable()
 }
 
-func (t *Tier) find(location string) (*segment, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if s, ok := t.segments[location]; ok {
+// find returns a segment whose descriptor is here. That of a segment from
+// before this process is fetched the first time.
+func (t *Tier) find(ctx context.Context, location string) (*segment, error) {
+	s, known := t.lookup(location)
+	if !known {
+		return nil, gone()
+	}
+	if s.here() {
 		return s, nil
 	}
-	return nil, payload.Errorf(payload.NotFound, "the tier has no such location")
+	t.keeping.RLock()
+	defer t.keeping.RUnlock()
+	return s, s.fetch(ctx, t.keeper)
+}
+
+func (t *Tier) lookup(location string) (s *segment, known bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s, known = t.segments[location]
+	return s, known
 }
 
 func (t *Tier) all() []*segment {

@@ -20,8 +20,9 @@ type segment struct {
 	// mu is held for reading while a client's description is opened and locked,
 	// so that neither Seal nor Remove comes between.
 	mu     sync.RWMutex
-	file   *os.File // the tier's own description; nil once removed
+	file   *os.File // the tier's own description; nil until it is fetched, and once it is over
 	sealed bool
+	over   bool // removed, or lost
 }
 
 // reserve makes a memfd with all its pages, which can neither grow nor shrink.
@@ -107,19 +108,73 @@ func (s *segment) mend() error {
 	return unix.Fallocate(int(s.file.Fd()), 0, 0, s.label.Size)
 }
 
-// end takes the segment out of use and returns the last hold on its bytes.
-func (s *segment) end() *os.File {
+// here reports whether nothing has to be fetched.
+func (s *segment) here() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.file != nil || s.over
+}
+
+// fetch gets the descriptor from the keeper, unless it is here. The keeper may
+// be nil when it is.
+func (s *segment) fetch(ctx context.Context, keeper Keeper) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.fetchLocked(ctx, keeper)
+}
+
+func (s *segment) fetchLocked(ctx context.Context, keeper Keeper) (err error) {
+	if s.file == nil && !s.over {
+		s.file, err = keeper.Fetch(ctx, s.label.String())
+	}
+	return err
+}
+
+// keepAgain hands the segment to another keeper. It is not kept when there is
+// nothing to hand over.
+func (s *segment) keepAgain(ctx context.Context, keeper Keeper) (kept bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.file == nil {
+		s.over = true
+		return false, nil
+	}
+	return true, keeper.Keep(ctx, s.label.String(), s.file)
+}
+
+// end takes the segment out of use, once the keeper knows, and returns the
+// tier's hold on its bytes; nil if it has ended before.
+func (s *segment) end(ctx context.Context, keeper Keeper) (*os.File, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.fetchLocked(ctx, keeper); err != nil {
+		return nil, err
+	}
+	if keeper != nil && !s.over {
+		if err := keeper.Retire(ctx, s.label.String()); err != nil {
+			return nil, err
+		}
+	}
+	return s.dropLocked(), nil
+}
+
+// drop takes the segment out of use whatever the keeper has.
+func (s *segment) drop() *os.File {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dropLocked()
+}
+
+func (s *segment) dropLocked() *os.File {
 	file := s.file
-	s.file = nil
+	s.file, s.over = nil, true
 	return file
 }
 
 func (s *segment) readable() (*os.File, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if s.file != nil && !s.sealed {
+	if !s.over && !s.sealed {
 		return nil, payload.Errorf(payload.Conflict, "the bytes are not sealed yet")
 	}
 	return s.open(unix.O_RDONLY)
