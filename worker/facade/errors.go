@@ -221,8 +221,12 @@ func (f *Facade) itemError(ctx context.Context, op string, err error) *payloadv1
 	}
 	failed := f.failed(ctx, op, err)
 	item := &payloadv1.ItemError{GrpcCode: int32(failed.code), Message: failed.message}
-	if failed.known != nil {
-		item.Reason, item.RetryAfter = reason(failed.known), span(failed.known.RetryAfter)
+	if known := failed.known; known != nil {
+		item.Reason, item.RetryAfter = reason(known), span(known.RetryAfter)
+		item.Code, item.Id, item.Host = string(known.Code), subject(known), known.Host
+		if known.Host != "" {
+			item.Address = f.address(ctx, known.Host)
+		}
 	}
 	return item
 }

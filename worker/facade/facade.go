@@ -21,8 +21,7 @@ type Mover interface {
 	Spill(ctx context.Context, p payload.Payload, to payload.Tier) error
 }
 
-// Options are what a Facade is made of. All are needed but Log, Lag, WorkflowID
-// and TemporalUI.
+// Options are what a Facade is made of. Host, Catalog and Mover are needed.
 type Options struct {
 	Host    *placement.Host
 	Catalog *catalog.Catalog
@@ -33,7 +32,10 @@ type Options struct {
 	// WorkflowID names the lifecycle that carries a payload.
 	WorkflowID func(payload.Payload) string
 	TemporalUI string // its address, for people; empty: unknown
-	Log        *slog.Logger
+	// Remember is how long a session is known that its client does not come back
+	// to; 0: as long as the longest lease.
+	Remember time.Duration
+	Log      *slog.Logger
 }
 
 // A Facade implements the services. Its methods may be called concurrently.
@@ -47,12 +49,12 @@ type Facade struct {
 	log        *slog.Logger
 
 	traffic  traffic
-	sessions sessions
+	sessions *sessions
 	closing  context.Context // ends when clients have to go
 	end      context.CancelFunc
 }
 
-// New returns the services, not yet served.
+// New returns the services, not yet served. Close it.
 func New(o Options) *Facade {
 	f := &Facade{
 		host: o.Host, catalog: o.Catalog, mover: o.Mover,
@@ -67,9 +69,25 @@ func New(o Options) *Facade {
 	if f.log == nil {
 		f.log = slog.New(slog.DiscardHandler)
 	}
-	f.sessions.init()
+	f.sessions = newSessions(f.host, o.Remember)
+	if deaths, err := awaitDeaths(f.sessions.bury); err != nil {
+		f.log.Warn("clients that die go unnoticed: their leases end when they expire", "error", err)
+	} else {
+		f.sessions.deaths = deaths
+	}
 	f.closing, f.end = context.WithCancel(context.Background())
 	return f
+}
+
+// Close forgets the sessions, and ends none of them. Nothing may be served any
+// more.
+func (f *Facade) Close() error {
+	f.end()
+	f.sessions.close()
+	if f.sessions.deaths == nil {
+		return nil
+	}
+	return f.sessions.deaths.Close()
 }
 
 // Register adds the services to a server. Errors leave as statuses only where

@@ -31,18 +31,30 @@ func (s *leaseService) Resolve(ctx context.Context, r *payloadv1.ResolveRequest)
 }
 
 func (s *leaseService) Acquire(ctx context.Context, r *payloadv1.AcquireRequest) (*payloadv1.AcquireResponse, error) {
-	return s.acquire(ctx, r, client{}, r.GetWait())
+	return s.acquireByCall(ctx, r, r.GetWait())
 }
 
-// A client is who asks through a session; the zero client asks without one.
-type client struct{ session, holder string }
+func (s *leaseService) acquireByCall(ctx context.Context, r *payloadv1.AcquireRequest, wait bool) (*payloadv1.AcquireResponse, error) {
+	one, err := s.facade.within(ctx, r.GetSessionId())
+	if err != nil {
+		return nil, err
+	}
+	defer s.facade.sessions.leave(one)
+	return s.acquire(ctx, r, client{session: one}, wait)
+}
+
+// A client is who asks in a session; the zero client asks without one.
+type client struct {
+	session *session
+	holder  string
+}
 
 func (s *leaseService) acquire(ctx context.Context, r *payloadv1.AcquireRequest, by client, wait bool) (*payloadv1.AcquireResponse, error) {
 	asked, err := readAcquire(r)
 	if err != nil {
 		return nil, err
 	}
-	asked.Session = by.session
+	asked.Session = by.session.name()
 	if asked.Holder == "" {
 		asked.Holder = by.holder
 	}
@@ -119,7 +131,7 @@ func (s *leaseService) BatchAcquire(ctx context.Context, r *payloadv1.BatchAcqui
 		return nil, err
 	}
 	outcomes := inTurn(r.GetRequests(), func(item *payloadv1.AcquireRequest) *payloadv1.BatchAcquireResponse_Outcome {
-		answer, err := s.acquire(ctx, item, client{}, false)
+		answer, err := s.acquireByCall(ctx, item, false)
 		return &payloadv1.BatchAcquireResponse_Outcome{Response: answer, Error: s.facade.itemError(ctx, "acquire", err)}
 	})
 	return &payloadv1.BatchAcquireResponse{Outcomes: outcomes}, nil

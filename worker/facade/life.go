@@ -18,6 +18,12 @@ func (s *lifeService) Allocate(ctx context.Context, r *payloadv1.AllocateRequest
 	if err != nil {
 		return nil, err
 	}
+	one, err := s.facade.within(ctx, r.GetSessionId())
+	if err != nil {
+		return nil, err
+	}
+	defer s.facade.sessions.leave(one)
+	asked.Session = one.name()
 	a, err := s.facade.host.Allocate(ctx, asked)
 	if err != nil {
 		return nil, err

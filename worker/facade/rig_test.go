@@ -31,15 +31,18 @@ import (
 	"github.com/payload-manager/payload-manager/tiers/disk"
 	"github.com/payload-manager/payload-manager/tiers/placement"
 	"github.com/payload-manager/payload-manager/tiers/ram"
+	"github.com/payload-manager/payload-manager/worker/door"
 	"github.com/payload-manager/payload-manager/worker/facade"
 )
 
 const mebibyte = 1 << 20
 
-// A rig is a façade on a Unix socket before one host's real memory and disk,
-// and a client of it. Its wall clock is the test's to move.
+// A rig is a façade and a data door on Unix sockets before one host's real
+// memory and disk, and a client of it. Its wall clock is the test's to move.
 type rig struct {
 	t       testing.TB
+	socket  string
+	line    *line // that clients come in by
 	host    *placement.Host
 	catalog *catalog.Catalog
 	mover   *mover
@@ -56,7 +59,7 @@ type rig struct {
 	wall time.Time
 }
 
-func newRig(t testing.TB) *rig {
+func newRig(t testing.TB, change ...func(*facade.Options)) *rig {
 	r := &rig{t: t, wall: time.Unix(1_800_000_000, 0)}
 	r.catalog = catalog.New(memory.New(), r.now)
 	files, err := disk.Open(disk.Options{Dir: t.TempDir(), Capacity: 64 * mebibyte})
@@ -71,34 +74,82 @@ func newRig(t testing.TB) *rig {
 	t.Cleanup(func() { require.NoError(t, r.host.Close()) })
 	require.NoError(t, r.host.Start(t.Context()))
 	r.mover = &mover{host: r.host}
-	r.serve()
+	dir, err := os.MkdirTemp("", "facade") // short: a socket's path is
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	r.socket = filepath.Join(dir, "api.sock")
+	r.openDoor(filepath.Join(dir, "door.sock"))
+	r.serve(change...)
+	r.dial()
 	return r
 }
 
-func (r *rig) serve() {
-	r.server = facade.NewServer(facade.Options{
+func (r *rig) openDoor(path string) {
+	d, err := door.Listen(path, r.host, slog.New(slog.DiscardHandler))
+	require.NoError(r.t, err)
+	r.t.Cleanup(func() { require.NoError(r.t, d.Close()) })
+}
+
+func (r *rig) serve(change ...func(*facade.Options)) {
+	options := facade.Options{
 		Host: r.host, Catalog: r.catalog, Mover: r.mover,
 		Lag:        func(context.Context) (int, time.Duration, error) { return 3, time.Second, nil },
 		WorkflowID: func(p payload.Payload) string { return "payload:" + p.Namespace + ":" + p.ID.String() },
 		TemporalUI: "http://localhost:8233",
 		Log:        slog.New(slog.NewTextHandler(&r.log, nil)),
-	})
-	socket := filepath.Join(r.t.TempDir(), "api.sock")
-	listener, err := net.Listen("unix", socket)
+	}
+	for _, c := range change {
+		c(&options)
+	}
+	server := facade.NewServer(options)
+	listener, err := net.Listen("unix", r.socket)
 	require.NoError(r.t, err)
+	r.server, r.line = server, &line{Listener: listener, open: map[net.Conn]bool{}}
 	served := make(chan error, 1)
-	go func() { served <- r.server.Serve(listener) }()
+	go func() { served <- server.Serve(r.line) }()
 	r.t.Cleanup(func() {
-		r.server.Shutdown(context.Background())
+		server.Shutdown(context.Background())
 		require.NoError(r.t, <-served)
 	})
-	r.conn, err = grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+}
+
+func (r *rig) dial() {
+	var err error
+	r.conn, err = grpc.NewClient("unix:"+r.socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	require.NoError(r.t, err)
 	r.t.Cleanup(func() { _ = r.conn.Close() })
 	r.life = payloadv1.NewPayloadServiceClient(r.conn)
 	r.lease = payloadv1.NewLeaseServiceClient(r.conn)
 	r.move = payloadv1.NewPlacementServiceClient(r.conn)
 	r.admin = payloadv1.NewAdminServiceClient(r.conn)
+}
+
+// A line is a listener whose connections can be cut.
+type line struct {
+	net.Listener
+	mu   sync.Mutex
+	open map[net.Conn]bool
+}
+
+func (l *line) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.open[conn] = true
+	return conn, nil
+}
+
+// cut breaks every connection, as a network does: no side says goodbye.
+func (l *line) cut() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for conn := range l.open {
+		_ = conn.Close()
+	}
+	clear(l.open)
 }
 
 func (r *rig) now() time.Time {

@@ -48,7 +48,7 @@ func NewServer(o Options) *Server {
 // Serve answers the connections of one listener, and closes it. It returns nil
 // after Shutdown, and may be called for several listeners at once.
 func (s *Server) Serve(l net.Listener) error {
-	err := s.grpc.Serve(l)
+	err := s.grpc.Serve(&lobby{Listener: l, deaths: s.facade.sessions.deaths, log: s.facade.log})
 	if errors.Is(err, grpc.ErrServerStopped) {
 		return nil
 	}
@@ -63,10 +63,14 @@ func (s *Server) Shutdown(ctx context.Context) {
 	broken := context.AfterFunc(ctx, s.grpc.Stop)
 	defer broken()
 	s.grpc.GracefulStop()
+	if err := s.facade.Close(); err != nil {
+		s.facade.log.Warn("the watch over clients' processes did not end well", "error", err)
+	}
 }
 
 func (f *Facade) options() []grpc.ServerOption {
 	return []grpc.ServerOption{
+		grpc.Creds(doorman{}),
 		grpc.MaxRecvMsgSize(maxRequest),
 		grpc.MaxSendMsgSize(maxAnswer),
 		grpc.StatsHandler(&f.traffic),

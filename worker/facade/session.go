@@ -2,7 +2,6 @@ package facade
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"io"
 	"sync"
@@ -13,6 +12,7 @@ import (
 
 	payloadv1 "github.com/payload-manager/payload-manager/proto/payload/v1"
 	"github.com/payload-manager/payload-manager/sdk/payload"
+	"github.com/payload-manager/payload-manager/tiers/placement"
 )
 
 // Bounds of one stream. A client that sends faster than it is answered is not
@@ -32,29 +32,27 @@ type (
 	answer        = payloadv1.SessionResponse
 )
 
-// Session serves one client process's stream until either side ends it. The
-// session's leases end with its last stream, except at shutdown: a restart of
-// the daemon takes no lease away.
+// Session serves one client process's stream until either side ends it. Only a
+// client that half-closes it ends the session with it.
 func (s *leaseService) Session(stream sessionStream) error {
-	by, hello, err := greet(stream)
+	by, hello, err := s.facade.greet(stream)
 	if err != nil {
 		return err
 	}
-	s.facade.sessions.enter(by.session)
-	defer func() {
-		if s.facade.sessions.leave(by.session) && s.facade.closing.Err() == nil {
-			s.facade.host.EndSession(by.session)
-		}
-	}()
-	welcome := &payloadv1.SessionResponse_Welcome{SessionId: by.session, Host: s.facade.host.Name()}
+	defer s.facade.sessions.leave(by.session)
+	welcome := &payloadv1.SessionResponse_Welcome{SessionId: by.session.id, Host: s.facade.host.Name()}
 	if err := stream.Send(&answer{Seq: hello.GetSeq(), Response: &payloadv1.SessionResponse_Welcome_{Welcome: welcome}}); err != nil {
 		return err
 	}
-	return s.newConversation(stream, by).run()
+	err = s.newConversation(stream, by).run()
+	if err == nil {
+		s.facade.sessions.finish(by.session)
+	}
+	return err
 }
 
-// greet reads the Hello that a stream begins with.
-func greet(stream sessionStream) (client, *frame, error) {
+// greet reads the Hello that a stream begins with, and finds its session.
+func (f *Facade) greet(stream sessionStream) (client, *frame, error) {
 	first, err := stream.Recv()
 	if err != nil {
 		return client{}, nil, err
@@ -63,28 +61,43 @@ func greet(stream sessionStream) (client, *frame, error) {
 		early := payload.Errorf(payload.Conflict, "a session begins with a hello").Because(noHello)
 		return client{}, nil, early
 	}
-	var f fields
-	by := client{session: f.session(first.GetHello().GetSessionId()), holder: f.name("hello.holder", first.GetHello().GetHolder())}
-	return by, first, f.err
+	var read fields
+	id, holder := read.session("hello.session_id", first.GetHello().GetSessionId()), read.name("hello.holder", first.GetHello().GetHolder())
+	if read.err != nil {
+		return client{}, nil, read.err
+	}
+	enter := f.sessions.begin
+	if id != "" {
+		enter = func(p *peer) (*session, error) { return f.sessions.join(id, p) }
+	}
+	one, err := enter(peerOf(stream.Context()))
+	return client{session: one, holder: holder}, first, err
 }
 
 // noHello is the reason of a stream that skipped its greeting.
 const noHello payload.Reason = "NO_HELLO"
 
-// session reads a session's id, or makes one: crypto/rand's text of 26 base32
-// characters, 130 bits, which nobody guesses.
-func (f *fields) session(id string) string {
-	if id == "" {
-		return rand.Text()
-	}
-	wrong := len(id) != 26
+// session reads a session's id; none is a wish for a new one, or for no session
+// at all.
+func (f *fields) session(field, id string) string {
+	wrong := id != "" && len(id) != placement.SessionIDLength
 	for i := range len(id) {
 		wrong = wrong || !(id[i] >= 'A' && id[i] <= 'Z' || id[i] >= '2' && id[i] <= '7')
 	}
 	if wrong {
-		f.fail(invalid("hello.session_id", "use the id that an earlier welcome gave, or none"))
+		f.fail(invalid(field, "use the id that an earlier welcome gave, or none"))
 	}
 	return id
+}
+
+// within is the session that a call names, and nil where it names none. It must
+// be left when the call is over.
+func (f *Facade) within(ctx context.Context, id string) (*session, error) {
+	var read fields
+	if read.session("session_id", id); id == "" || read.err != nil {
+		return nil, read.err
+	}
+	return f.sessions.join(id, peerOf(ctx))
 }
 
 // A conversation is one stream after its greeting.
@@ -92,7 +105,7 @@ type conversation struct {
 	service *leaseService
 	stream  sessionStream
 	by      client
-	ctx     context.Context // ends with the stream or at shutdown
+	ctx     context.Context // ends with the stream, its session or the daemon
 	cancel  context.CancelFunc
 
 	received chan *frame
@@ -131,6 +144,8 @@ func (c *conversation) run() error {
 			return ended(err)
 		case <-c.service.facade.closing.Done():
 			return shuttingDown("session")
+		case <-c.by.session.ctx.Done():
+			return payload.Errorf(payload.Expired, "the session has ended: begin a new one")
 		}
 	}
 }
@@ -225,30 +240,4 @@ func (c *conversation) send(f *frame, said *answer, err error) {
 	c.sending.Lock()
 	defer c.sending.Unlock()
 	_ = c.stream.Send(said)
-}
-
-// sessions counts the streams of each session: one that re-attaches may come
-// before the one that it replaces is seen to be broken.
-type sessions struct {
-	mu      sync.Mutex
-	streams map[string]int
-}
-
-func (s *sessions) init() { s.streams = map[string]int{} }
-
-func (s *sessions) enter(id string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.streams[id]++
-}
-
-// leave reports whether the session's last stream left.
-func (s *sessions) leave(id string) (last bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.streams[id]--
-	if last = s.streams[id] == 0; last {
-		delete(s.streams, id)
-	}
-	return last
 }

@@ -3,14 +3,16 @@ package facade_test
 import (
 	"context"
 	"errors"
+	"io"
+	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
 
 	payloadv1 "github.com/payload-manager/payload-manager/proto/payload/v1"
 	"github.com/payload-manager/payload-manager/sdk/payload"
+	"github.com/payload-manager/payload-manager/tiers/placement"
 )
 
 type stream = payloadv1.LeaseService_SessionClient
@@ -46,6 +48,15 @@ func (r *rig) leases() int64 {
 	return stats.GetLeases()
 }
 
+// awaitEnd waits until no bytes of the payload are left.
+func (r *rig) awaitEnd(id string) {
+	r.t.Helper()
+	parsed, err := payload.ParseID(id)
+	require.NoError(r.t, err)
+	_, err = r.host.AwaitEnd(r.t.Context(), "", parsed)
+	require.NoError(r.t, err)
+}
+
 func TestASessionDoesWhatTheCallsDo(t *testing.T) {
 	r := newRig(t)
 	p := r.put(content(mebibyte), &payloadv1.AllocateRequest{})
@@ -66,26 +77,58 @@ func TestASessionDoesWhatTheCallsDo(t *testing.T) {
 	require.Zero(t, r.leases())
 }
 
-func TestLeasesEndWithTheLastStreamOfTheirSession(t *testing.T) {
+func TestAStreamThatBreaksEndsNothing(t *testing.T) {
 	r := newRig(t)
 	p := r.put(content(8), &payloadv1.AllocateRequest{})
-	ctx, die := context.WithCancel(t.Context())
+	ctx, breaks := context.WithCancel(t.Context())
 	first, id := r.attach(ctx, "")
-	require.NotNil(t, ask(t, first, acquireFrame(1, &payloadv1.AcquireRequest{Id: p.GetId()})).GetAcquire())
+	require.NotNil(t, ask(t, first, acquireFrame(1, &payloadv1.AcquireRequest{Id: p.GetId(), RequestId: "once"})).GetAcquire())
+	breaks()
+	_, err := first.Recv()
+	require.Error(t, err)
 
 	second, same := r.attach(t.Context(), id)
 	require.Equal(t, id, same)
-	die()
-	_, err := first.Recv()
-	require.Error(t, err)
-	require.Equal(t, int64(1), r.leases(), "the session lives on in its second stream")
+	require.NotNil(t, ask(t, second, acquireFrame(1, &payloadv1.AcquireRequest{Id: p.GetId(), RequestId: "once"})).GetAcquire())
+	require.Equal(t, int64(1), r.leases(), "it is the session's lease still")
 
 	require.NoError(t, second.CloseSend())
 	_, err = second.Recv()
-	require.Error(t, err)
-	require.Eventually(t, func() bool { return r.leases() == 0 }, 10*time.Second, time.Millisecond)
+	require.ErrorIs(t, err, io.EOF)
+	require.Zero(t, r.leases(), "a client that is done gives everything back")
 	r.delete(p.GetId())
 	r.empty()
+}
+
+func TestACallMayNameItsSession(t *testing.T) {
+	r := newRig(t)
+	p := r.put(content(8), &payloadv1.AllocateRequest{})
+	s, id := r.attach(t.Context(), "")
+	r.acquire(&payloadv1.AcquireRequest{Id: p.GetId(), SessionId: id})
+	_, err := r.lease.BatchAcquire(t.Context(), &payloadv1.BatchAcquireRequest{Requests: []*payloadv1.AcquireRequest{{Id: p.GetId(), SessionId: id}}})
+	require.NoError(t, err)
+	left := r.allocate(&payloadv1.AllocateRequest{Size: mebibyte, SessionId: id})
+	kept := r.allocate(&payloadv1.AllocateRequest{Size: mebibyte})
+	require.Equal(t, int64(2), r.leases())
+
+	require.NoError(t, s.CloseSend())
+	_, err = s.Recv()
+	require.ErrorIs(t, err, io.EOF)
+	require.Zero(t, r.leases())
+	r.awaitEnd(left.GetPayload().GetId())
+	got, err := r.life.Get(t.Context(), &payloadv1.GetRequest{Id: kept.GetPayload().GetId()})
+	require.NoError(t, err)
+	require.Equal(t, payloadv1.State_STATE_ALLOCATED, got.GetPayload().GetState(), "it was made in no session")
+}
+
+func TestAFrameSaysOfAnErrorWhatAStatusSays(t *testing.T) {
+	r := newRig(t)
+	p := r.put(content(8), &payloadv1.AllocateRequest{Policy: &payloadv1.Policy{Tier: payloadv1.Tier_TIER_DISK}})
+	s, _ := r.attach(t.Context(), "")
+	said := ask(t, s, acquireFrame(1, &payloadv1.AcquireRequest{Id: p.GetId(), MinTier: payloadv1.Tier_TIER_RAM})).GetError()
+	require.Equal(t, "TOO_SLOW", said.GetReason())
+	require.Equal(t, "CONFLICT", said.GetCode())
+	require.Equal(t, p.GetId(), said.GetId())
 }
 
 func TestABadFrameIsAnsweredAndTheStreamGoesOn(t *testing.T) {
@@ -113,6 +156,9 @@ func TestABadFrameIsAnsweredAndTheStreamGoesOn(t *testing.T) {
 	require.NotNil(t, ask(t, s, acquireFrame(8, &payloadv1.AcquireRequest{Id: p.GetId()})).GetAcquire())
 }
 
+// forgedSession has the form of an id that a welcome gives.
+var forgedSession = strings.Repeat("A", placement.SessionIDLength)
+
 func TestASessionBeginsWithAHello(t *testing.T) {
 	r := newRig(t)
 	for why, row := range map[string]struct {
@@ -122,6 +168,7 @@ func TestASessionBeginsWithAHello(t *testing.T) {
 	}{
 		"another frame":      {acquireFrame(1, &payloadv1.AcquireRequest{}), codes.FailedPrecondition, ""},
 		"no frame":           {&payloadv1.SessionRequest{}, codes.FailedPrecondition, ""},
+		"a forged session":   {&payloadv1.SessionRequest{Request: &payloadv1.SessionRequest_Hello_{Hello: &payloadv1.SessionRequest_Hello{SessionId: forgedSession}}}, codes.PermissionDenied, ""},
 		"a made-up session":  {&payloadv1.SessionRequest{Request: &payloadv1.SessionRequest_Hello_{Hello: &payloadv1.SessionRequest_Hello{SessionId: "mine"}}}, codes.InvalidArgument, "hello.session_id"},
 		"a holder of 300 xs": {&payloadv1.SessionRequest{Request: &payloadv1.SessionRequest_Hello_{Hello: &payloadv1.SessionRequest_Hello{Holder: tooLong}}}, codes.InvalidArgument, "hello.holder"},
 	} {
