@@ -64,10 +64,11 @@ func (t *Table) isWasteful() bool {
 	return t.journal.wasteful()
 }
 
-// compact is run by one goroutine alone.
 func (t *Table) compact() error {
+	t.journal.compacting.Lock()
+	defer t.journal.compacting.Unlock()
 	old, from, now := t.cut()
-	ix, _ := scan(old.data, t.journal.header.last, from)
+	ix, _ := scan(old, from)
 	fresh, err := t.snapshot(old, ix, now)
 	if err != nil {
 		return err
@@ -98,14 +99,13 @@ func (t *Table) cut() (f *file, tail int, now time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	f = t.journal.files[0]
-	t.journal.full = false
 	return f, f.tail, t.now()
 }
 
 // snapshot makes a file of what holds at now. The table does not know it yet,
 // so that it needs no lock.
 func (t *Table) snapshot(old *file, ix *index, now time.Duration) (*file, error) {
-	h := t.journal.header
+	h := old.header
 	h.last = ix.last
 	fresh, err := createFile(t.journal.fresh(), h)
 	if err != nil {
@@ -183,6 +183,7 @@ func (t *Table) join(fresh, old *file, from int) (to int, joined bool) {
 	room := fresh.room()
 	fresh.append(old.data[from:old.tail])
 	t.journal.files = append(t.journal.files, fresh)
+	t.journal.full = nil
 	t.journal.remind(fresh, room)
 	return old.tail, true
 }

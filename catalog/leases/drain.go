@@ -19,7 +19,7 @@ type Drain struct {
 // reported. Closing twice is closing once.
 func (t *Table) Close(k Key) Drain {
 	t.sweep()
-	t.mu.Lock()
+	_ = t.lock(keyRecordSize(k)) // it closes with or without a record
 	defer t.mu.Unlock()
 	p := t.place(k)
 	t.shut(p)
@@ -53,7 +53,7 @@ func (p *place) drain(now time.Duration) Drain {
 // Forget drops k once its bytes are freed. Leases that are still held on it, as
 // when the bytes were lost, run out unrenewed.
 func (t *Table) Forget(k Key) {
-	t.mu.Lock()
+	_ = t.lock(keyRecordSize(k)) // it is forgotten with or without a record
 	defer t.mu.Unlock()
 	p, known := t.places[k]
 	if !known {

@@ -20,7 +20,7 @@ import (
 //	version  4
 //	crc      4   CRC32C of what follows it, to the header's end
 //	nonce    8   of the table's lease ids
-//	last     8   number of the last lease granted before the file was begun
+//	last     8   number of the last lease whose grant may be missing in the file
 //	boot id  96  padded with zeros
 const (
 	magic      = "PMLEASES"
@@ -80,6 +80,7 @@ const stride = 256 << 10
 // their pages are touched: a full disk is an error and never a SIGBUS. The
 // mapping is the page cache, which outlives the process.
 type file struct {
+	header
 	disk *os.File
 	data []byte // len reach; only data[:size] may be touched
 	size int    // allocated. Under the table's mutex once the table uses the file
@@ -101,15 +102,15 @@ func createFile(path string, h header) (*file, error) {
 	if err != nil {
 		return nil, errors.Join(unnamed(err), disk.Close())
 	}
-	return mapFile(disk, headerSize)
+	return mapFile(disk, h, headerSize)
 }
 
 // openFile maps what an earlier table wrote. Its error is fs.ErrNotExist where
 // there is nothing.
-func openFile(path string) (*file, header, error) {
+func openFile(path string) (*file, error) {
 	disk, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
-		return nil, header{}, unnamed(err)
+		return nil, unnamed(err)
 	}
 	b := make([]byte, headerSize)
 	n, err := disk.ReadAt(b, 0)
@@ -119,13 +120,12 @@ func openFile(path string) (*file, header, error) {
 	h, bad := decodeHeader(b[:n])
 	end, err2 := disk.Seek(0, io.SeekEnd)
 	if err := errors.Join(unnamed(err), bad, unnamed(err2)); err != nil {
-		return nil, header{}, errors.Join(err, disk.Close())
+		return nil, errors.Join(err, disk.Close())
 	}
-	f, err := mapFile(disk, int(end))
-	return f, h, err
+	return mapFile(disk, h, int(end))
 }
 
-func mapFile(disk *os.File, size int) (*file, error) {
+func mapFile(disk *os.File, h header, size int) (*file, error) {
 	if size > reach {
 		return nil, errors.Join(payload.Errorf(payload.Corrupt, "the lease journal is longer than one can be"), disk.Close())
 	}
@@ -133,7 +133,7 @@ func mapFile(disk *os.File, size int) (*file, error) {
 	if err != nil {
 		return nil, errors.Join(payload.Errorf(payload.Unavailable, "the lease journal cannot be mapped: %w", err), disk.Close())
 	}
-	return &file{disk: disk, data: data, size: size, tail: headerSize}, nil
+	return &file{header: h, disk: disk, data: data, size: size, tail: headerSize}, nil
 }
 
 func (f *file) room() int { return f.size - f.tail }

@@ -24,13 +24,13 @@ type grantAt struct {
 	flags byte
 }
 
-// scan indexes the records from the header to end, or to the first that is not
-// whole, and says where that is.
-func scan(data []byte, last uint64, end int) (ix *index, tail int) {
-	ix = &index{last: last, grants: map[uint64]grantAt{}, closed: map[Key]bool{}, forgotten: map[Key]int{}}
+// scan indexes a file's records up to end, or to the first that is not whole,
+// and says where that is.
+func scan(f *file, end int) (ix *index, tail int) {
+	ix = &index{last: f.last, grants: map[uint64]grantAt{}, closed: map[Key]bool{}, forgotten: map[Key]int{}}
 	at := headerSize
 	for {
-		r, whole := next(data[at:end])
+		r, whole := next(f.data[at:end])
 		if !whole || !ix.apply(r, at) {
 			return ix, at
 		}

@@ -36,17 +36,18 @@ type journal struct {
 	Journal
 
 	// Guarded by the table's mutex.
-	files   []*file
-	header  header
-	scratch []byte // for one record
-	live    int    // bytes of records that say what still holds
-	full    bool   // the disk refused more room
-	closed  bool
+	files    []*file
+	scratch  []byte        // for one record
+	live     int           // bytes of records that say what still holds
+	full     error         // how the disk refused to give more room, if it did
+	askAgain time.Duration // when to ask it again
+	closed   bool
 
-	growing sync.Mutex    // held while a file grows or is unmapped; taken before the table's
-	low     chan struct{} // room runs short
-	waste   chan struct{} // there may be enough garbage to compact
-	workers sync.WaitGroup
+	compacting sync.Mutex    // held by one compaction; taken before growing
+	growing    sync.Mutex    // held while a file grows or is unmapped; taken before the table's
+	low        chan struct{} // room runs short
+	waste      chan struct{} // there may be enough garbage to compact
+	workers    sync.WaitGroup
 }
 
 // Open makes a table from its journal, or begins one. Every lease whose Grant
@@ -97,17 +98,17 @@ func (t *Table) resume() (*file, error) {
 	if err := os.Remove(t.journal.fresh()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err // what a compaction left when it died
 	}
-	f, h, err := openFile(t.journal.Path)
+	f, err := openFile(t.journal.Path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, errAnew
 	case err != nil:
 		return nil, err
-	case h.bootID != t.journal.BootID:
+	case f.bootID != t.journal.BootID:
 		return nil, errors.Join(errAnew, f.close())
 	}
-	ix, tail := scan(f.data, h.last, f.size)
-	t.adopt(h)
+	ix, tail := scan(f, f.size)
+	t.adopt(f.header)
 	t.restore(ix, f.data)
 	f.tail = tail
 	if err := f.cut(); err != nil {
@@ -118,7 +119,6 @@ func (t *Table) resume() (*file, error) {
 
 // adopt names leases as the journal's header says.
 func (t *Table) adopt(h header) {
-	t.journal.header = h
 	t.nonce = hex.EncodeToString(h.nonce[:]) + "-"
 	t.next = h.last
 }
@@ -194,9 +194,9 @@ func (j *journal) fits(n int) bool {
 	return !j.closed
 }
 
-// write appends a record wherever it fits. Grants and renewals asked before; an
-// end, a close or a forget that finds no room is forgotten by a restart, which
-// lengthens a lease, or has a placement closed by its owner once more.
+// write appends a record wherever it fits. Grants and renewals are refused
+// where they do not; an end, a close or a forget without room is forgotten by a
+// restart, which lengthens a lease, or has its owner close a placement again.
 func (j *journal) write(encode func(b []byte) record) {
 	if len(j.files) == 0 {
 		return
@@ -236,7 +236,7 @@ func (j *journal) wasteful() bool {
 		return false // none, or at it
 	}
 	garbage := j.files[0].tail - headerSize - j.live
-	return garbage > max(garbageBound, j.live) || j.full && garbage > 0
+	return garbage > max(garbageBound, j.live) || j.full != nil && garbage > 0
 }
 
 // poke wakes a goroutine that listens to c, unless it is on its way.

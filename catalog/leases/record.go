@@ -51,6 +51,7 @@ const (
 	bodyAt   = 10
 	untilAt  = bodyAt + 8
 
+	endSize     = bodyAt + 8
 	renewalSize = untilAt + 8
 )
 

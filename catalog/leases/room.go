@@ -7,28 +7,30 @@ import (
 	"github.com/payload-manager/payload-manager/sdk/payload"
 )
 
-// noRoomRetry is how soon a full disk is worth asking again.
+// noRoomRetry is how soon a full disk is worth asking again. Until then it is
+// not asked: a file system may look long for room that it does not have.
 const noRoomRetry = time.Second
 
-// errNoRoom says that a journal has to grow first; no caller of ours sees it.
-var errNoRoom = errors.New("leases: the journal has to grow")
-
-// roomy repeats what found no room after the journal has grown. It fails only
-// when it cannot grow.
-func (t *Table) roomy(n int, do func() (Grant, error)) (Grant, error) {
+// lock takes the mutex once the journal has room for n more bytes. Where it can
+// have none the mutex is taken all the same, and the error, with code
+// Unavailable, says why: to be returned by what must be on record, and to be
+// dropped by what happens anyway.
+func (t *Table) lock(n int) (noRoom error) {
 	for {
-		g, err := do()
-		if err != errNoRoom {
-			return g, err
+		t.mu.Lock()
+		if t.journal.fits(n) {
+			return nil
 		}
-		if err := t.grow(n); err != nil {
-			return Grant{}, err
+		t.mu.Unlock()
+		if noRoom = t.grow(n); noRoom != nil {
+			t.mu.Lock()
+			return noRoom
 		}
 	}
 }
 
-// grow has every file set room aside for at least n more bytes. Its error has
-// code Unavailable. Of concurrent calls one grows and the others wait for it.
+// grow has every file set room aside for at least n more bytes. Of concurrent
+// calls one grows and the others wait for it.
 func (t *Table) grow(n int) error {
 	t.journal.growing.Lock()
 	defer t.journal.growing.Unlock()
@@ -38,19 +40,25 @@ func (t *Table) grow(n int) error {
 			return err
 		}
 		size, err := f.extend(tail, n, t.journal.Allocate)
-		t.grown(f, size, err != nil)
-		if err != nil {
-			return payload.Errorf(payload.Unavailable, "the lease journal finds no room on its disk: free some, then try again: %w", err).Retry(noRoomRetry)
+		if err = t.grown(f, size, err); err != nil {
+			return err
 		}
 	}
 }
 
-func (t *Table) grown(f *file, size int, full bool) {
+// grown takes over what came of a file's growing.
+func (t *Table) grown(f *file, size int, err error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	f.size = size
-	t.journal.full = full
-	t.journal.weigh(0) // a smaller journal may find room
+	t.journal.full = nil
+	if err != nil {
+		t.journal.full = payload.Errorf(payload.Unavailable, "the lease journal finds no room on its disk: free some, then try again: %w", err).Retry(noRoomRetry)
+		t.journal.askAgain = t.now() + noRoomRetry
+		t.journal.weigh(0) // a smaller file may find room
+		return t.journal.full
+	}
+	return nil
 }
 
 // lacking finds a file that has no room for n bytes.
@@ -59,6 +67,9 @@ func (t *Table) lacking(n int) (f *file, tail int, err error) {
 	defer t.mu.Unlock()
 	if t.journal.closed {
 		return nil, 0, payload.Errorf(payload.Unavailable, "the daemon stops: try again when it is back").Retry(noRoomRetry)
+	}
+	if t.journal.full != nil && t.now() < t.journal.askAgain {
+		return nil, 0, t.journal.full
 	}
 	for _, f := range t.journal.files {
 		if f.room() < n {

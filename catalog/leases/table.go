@@ -147,12 +147,7 @@ func (t *Table) Grant(ask Ask) (Grant, error) {
 	if err != nil {
 		return Grant{}, err
 	}
-	size := grantSize(ask)
-	return t.roomy(size, func() (Grant, error) { return t.grant(ask, duration, size) })
-}
-
-func (t *Table) grant(ask Ask, duration time.Duration, size int) (Grant, error) {
-	t.mu.Lock()
+	noRoom := t.lock(grantSize(ask))
 	defer t.mu.Unlock()
 	now := t.now()
 	if l := t.repeated(ask, now); l != nil {
@@ -164,8 +159,8 @@ func (t *Table) grant(ask Ask, duration time.Duration, size int) (Grant, error) 
 		return Grant{}, payload.Errorf(payload.NotFound, "there is no such placement here to lease")
 	case p.closed:
 		return Grant{}, retires()
-	case !t.journal.fits(size):
-		return Grant{}, errNoRoom
+	case noRoom != nil:
+		return Grant{}, noRoom
 	}
 	t.next++
 	l := &lease{number: t.next, id: t.name(t.next), asked: ask, since: now, until: now + duration}
@@ -268,11 +263,7 @@ func (t *Table) Renew(id string, d time.Duration) (Grant, error) {
 	if err != nil {
 		return Grant{}, err
 	}
-	return t.roomy(renewalSize, func() (Grant, error) { return t.renew(id, duration) })
-}
-
-func (t *Table) renew(id string, duration time.Duration) (Grant, error) {
-	t.mu.Lock()
+	noRoom := t.lock(renewalSize)
 	defer t.mu.Unlock()
 	now := t.now()
 	l, err := t.find(id, now)
@@ -283,8 +274,8 @@ func (t *Table) renew(id string, duration time.Duration) (Grant, error) {
 		return Grant{}, retires()
 	case now+duration <= l.until:
 		return l.grant(now), nil
-	case !t.journal.fits(renewalSize):
-		return Grant{}, errNoRoom
+	case noRoom != nil:
+		return Grant{}, noRoom
 	}
 	l.until = now + duration
 	l.at.last = max(l.at.last, l.until)
@@ -295,7 +286,7 @@ func (t *Table) renew(id string, duration time.Duration) (Grant, error) {
 
 // Release ends a lease. Releasing what is not held does nothing.
 func (t *Table) Release(id string) error {
-	t.mu.Lock()
+	_ = t.lock(endSize) // it ends with or without a record
 	defer t.mu.Unlock()
 	number, _ := t.number(id)
 	if l, held := t.leases[number]; held {
@@ -341,7 +332,7 @@ func (t *Table) EndSession(session string) (ended int) {
 }
 
 func (t *Table) endSome(session string) (ended int, more bool) {
-	t.mu.Lock()
+	_ = t.lock(breath * endSize) // they end with or without a record
 	defer t.mu.Unlock()
 	now := t.now()
 	for range breath {

@@ -2,6 +2,9 @@ package leases_test
 
 import (
 	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -77,26 +80,58 @@ func (m *model) repeated(ask leases.Ask) *promise {
 }
 
 func TestRandomWalk(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) { rapid.Check(bubbled{t}, walk) })
+	synctest.Test(t, func(t *testing.T) {
+		rapid.Check(bubbled{t}, func(t *rapid.T) { newWalker(t, nil).walk(nil) })
+	})
+}
+
+// TestRandomWalkWithAnAfterlife is the same walk, on a daemon that is killed,
+// stopped and compacted on the way. The model is not: it holds on.
+func TestRandomWalkWithAnAfterlife(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "leases.journal")
+	synctest.Test(t, func(t *testing.T) {
+		rapid.Check(bubbled{t}, func(t *rapid.T) {
+			require.NoError(t, os.RemoveAll(path))
+			d := &daemon{t: t, journal: leases.Journal{Path: path, BootID: boot}}
+			w := newWalker(t, d)
+			w.walk(map[string]func(*rapid.T){
+				"compact": func(t *rapid.T) { require.NoError(t, w.daemon.Compact()) },
+				"kill":    func(*rapid.T) { w.restart(w.daemon.kill) },
+				"restart": func(*rapid.T) { w.restart(func() { w.daemon.Stop(); w.daemon.start() }) },
+			})
+		})
+	})
 }
 
 // bubbled hides Deadline, which a test with a time of its own does not have.
 type bubbled struct{ rapid.TB }
 
-func walk(t *rapid.T) {
+// newWalker walks on a daemon, or on a table that has no journal.
+func newWalker(t *rapid.T, d *daemon) *walker {
 	start := time.Now()
 	w := &walker{
-		t:       t,
-		table:   leases.New(func() time.Duration { return time.Since(start) }),
+		t: t, daemon: d,
 		model:   &model{open: map[leases.Key]bool{}, reports: map[leases.Key]int{}},
 		reports: map[leases.Key]int{},
 	}
-	defer w.table.Stop()
-	w.table.OnDrained(func(k leases.Key) { w.reports[k]++ })
+	now := func() time.Duration { return time.Since(start) }
+	if d == nil {
+		w.table = leases.New(now)
+	} else {
+		d.now = now
+		d.start()
+		w.table = d.Table
+	}
+	w.listen()
 	for i := range 4 {
 		w.keys = append(w.keys, leases.Key{ID: payload.ID{15: byte(i / 2)}, Tier: payload.Tiers()[i%2], Attempt: 1})
 	}
-	t.Repeat(map[string]func(*rapid.T){
+	return w
+}
+
+func (w *walker) walk(more map[string]func(*rapid.T)) {
+	defer func() { w.table.Stop() }()
+	actions := map[string]func(*rapid.T){
 		"open":    func(*rapid.T) { w.open() },
 		"grant":   func(*rapid.T) { w.grant() },
 		"renew":   func(*rapid.T) { w.renew() },
@@ -106,16 +141,37 @@ func walk(t *rapid.T) {
 		"session": func(*rapid.T) { w.endSession() },
 		"sleep":   func(*rapid.T) { w.sleep() },
 		"":        func(*rapid.T) { w.compare() },
-	})
+	}
+	maps.Copy(actions, more)
+	w.t.Repeat(actions)
 }
 
 // A walker does the same to a table and to its model.
 type walker struct {
 	t       *rapid.T
+	daemon  *daemon // nil where the table has no journal
 	table   *leases.Table
 	model   *model
 	keys    []leases.Key
 	reports map[leases.Key]int
+}
+
+func (w *walker) listen() { w.table.OnDrained(func(k leases.Key) { w.reports[k]++ }) }
+
+// restart opens again what is ready, as a daemon does, and has every closed
+// placement reported that holds nothing.
+func (w *walker) restart(restart func()) {
+	synctest.Wait()
+	restart()
+	w.table = w.daemon.Table
+	w.listen()
+	for k, open := range w.model.open {
+		if open {
+			w.table.Open(k)
+		} else if w.model.held(k) == 0 {
+			w.model.reports[k]++
+		}
+	}
 }
 
 func (w *walker) key() leases.Key { return rapid.SampledFrom(w.keys).Draw(w.t, "key") }
