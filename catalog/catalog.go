@@ -56,11 +56,12 @@ type Allocation struct {
 
 // Allocate records a payload whose room is reserved already. A repeated
 // Request returns the first answer, whose id is another than a's: the caller
-// then gives the room back.
+// then gives the room back. In a volatile tier the record may be lost with the
+// room by a power cut: nothing was committed.
 func (c *Catalog) Allocate(ctx context.Context, a Allocation) (payload.Payload, error) {
 	now := c.now()
 	return c.store.Do(ctx, Step{
-		Op: "allocate", ID: a.ID, Now: now, Request: a.Request,
+		Op: "allocate", ID: a.ID, Now: now, Request: a.Request, Volatile: a.Placement.Tier.Volatile(),
 		If: If{Absent: true},
 		Then: Then{Wake: true, Create: &payload.Payload{
 			ID: a.ID, Namespace: a.Namespace, Name: a.Name, Size: a.Size, Policy: a.Policy,

@@ -17,6 +17,9 @@ type Step struct {
 	Then    Then
 	Request Request   // optional: makes the step safe to repeat
 	Now     time.Time // the instant of the step
+	// Volatile says that a power cut may undo the step, because it takes what
+	// the step tells of along. Stores may use it to answer sooner.
+	Volatile bool
 }
 
 // If holds a step's conditions. Zero fields demand nothing.

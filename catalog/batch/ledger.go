@@ -29,6 +29,7 @@ type Change struct {
 	New           bool      // there was no record before
 	Wake          bool      // an outbox entry is due
 	Since         time.Time // the oldest change that it stands for
+	creates       bool      // the first step makes the payload
 	found         bool
 	written       bool
 }
@@ -53,7 +54,9 @@ func NewLedger(steps []catalog.Step) *Ledger {
 		answers: make(map[Request]*Answer, len(steps)),
 	}
 	for _, s := range steps {
-		l.records[s.ID] = &Change{}
+		if l.records[s.ID] == nil {
+			l.records[s.ID] = &Change{creates: s.If.Absent && s.Then.Create != nil}
+		}
 	}
 	return l
 }
@@ -68,6 +71,9 @@ func (l *Ledger) IDs() []payload.ID {
 	slices.SortFunc(ids, compare)
 	return ids
 }
+
+// Creates reports whether the first step about a payload makes it.
+func (l *Ledger) Creates(id payload.ID) bool { return l.records[id].creates }
 
 // Requests returns the requests whose answers may be known already.
 func (l *Ledger) Requests() []Request {

@@ -30,12 +30,24 @@ type Outcome struct {
 // A Loop carries out steps in batches, one batch at a time, on one goroutine.
 // It sets no timer: a batch is what was waiting when the one before it was
 // committed, so a lone caller waits for nobody.
+//
+// Where committing does not make durable, a second goroutine does: it syncs what
+// has been committed, any number of batches at a time, and answers their
+// callers, while the first is already busy with the next batch.
 type Loop struct {
-	carry   func([]catalog.Step) []Outcome
-	queue   chan waiting
-	closing chan struct{}
-	done    chan struct{}
-	close   sync.Once
+	carry    func([]catalog.Step) []Outcome
+	sync     func() error // nil: carry makes durable
+	queue    chan waiting
+	unsynced chan answered
+	closing  chan struct{}
+	done     chan struct{}
+	close    sync.Once
+}
+
+// answered is a batch on its way to its callers.
+type answered struct {
+	batch    []waiting
+	outcomes []Outcome
 }
 
 type waiting struct {
@@ -44,18 +56,26 @@ type waiting struct {
 	answer chan Outcome
 }
 
-// Start returns a running loop. carry gets one to [Most] steps, makes them
-// durable or refuses them, and returns an outcome for each, in order.
-func Start(carry func([]catalog.Step) []Outcome) *Loop {
+// Start returns a running loop. carry gets one to [Most] steps, commits or
+// refuses them, and returns an outcome for each, in order. sync makes durable
+// what was committed before it was called; nil says that carry did.
+func Start(carry func([]catalog.Step) []Outcome, sync func() error) *Loop {
 	l := &Loop{
-		carry:   carry,
-		queue:   make(chan waiting, Most),
-		closing: make(chan struct{}),
-		done:    make(chan struct{}),
+		carry:    carry,
+		sync:     sync,
+		queue:    make(chan waiting, Most),
+		unsynced: make(chan answered, ahead),
+		closing:  make(chan struct{}),
+		done:     make(chan struct{}),
 	}
 	go l.run()
+	go l.settle()
 	return l
 }
+
+// ahead is how many committed batches may wait for a sync. Callers wait for
+// theirs, so that there are seldom more than one or two.
+const ahead = 16
 
 // Do hands the step to the loop and waits for its outcome. A caller whose
 // context ends gets the context's error; its step may still be carried out.
@@ -104,7 +124,7 @@ func (l *Loop) Close() {
 }
 
 func (l *Loop) run() {
-	defer close(l.done)
+	defer close(l.unsynced)
 	for {
 		select {
 		case first := <-l.queue:
@@ -159,8 +179,60 @@ func (l *Loop) serve(batch []waiting) {
 	if len(steps) == 0 {
 		return
 	}
-	for i, o := range l.carry(steps) {
-		present[i].answer <- o
+	l.hand(answered{present, l.carry(steps)})
+}
+
+// hand answers at once what needs no sync, and leaves the rest to settle.
+func (l *Loop) hand(a answered) {
+	var rest answered
+	for i, w := range a.batch {
+		if l.sync == nil || w.step.Volatile || a.outcomes[i].Err != nil {
+			w.answer <- a.outcomes[i]
+			continue
+		}
+		rest.batch, rest.outcomes = append(rest.batch, w), append(rest.outcomes, a.outcomes[i])
+	}
+	if len(rest.batch) > 0 {
+		l.unsynced <- rest
+	}
+}
+
+// settle syncs and answers until the loop is closed.
+func (l *Loop) settle() {
+	defer close(l.done)
+	for first := range l.unsynced {
+		batches := l.committed(first)
+		err := l.sync()
+		for _, a := range batches {
+			a.answer(err)
+		}
+	}
+}
+
+// committed takes every batch that the next sync makes durable.
+func (l *Loop) committed(first answered) []answered {
+	batches := []answered{first}
+	for {
+		select {
+		case next, open := <-l.unsynced:
+			if !open {
+				return batches
+			}
+			batches = append(batches, next)
+		default:
+			return batches
+		}
+	}
+}
+
+// answer gives the callers their outcomes; err says that they are not durable.
+func (a answered) answer(err error) {
+	for i, w := range a.batch {
+		o := a.outcomes[i]
+		if err != nil {
+			o = Outcome{Err: payload.Wrap(w.step.Op, w.step.ID, err)}
+		}
+		w.answer <- o
 	}
 }
 

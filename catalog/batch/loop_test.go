@@ -39,7 +39,7 @@ func queue(t *testing.T, ctx context.Context, l *Loop, n int) (answers chan erro
 
 func start(t *testing.T) (slowStore, *Loop, chan error) {
 	s := slowStore{begun: make(chan int, 1), proceed: make(chan struct{})}
-	l := Start(s.carry)
+	l := Start(s.carry, nil)
 	first := make(chan error, 1)
 	go func() {
 		_, err := l.Do(context.Background(), catalog.Step{})
@@ -76,7 +76,7 @@ func TestACallerWhoLeavesInTheQueueIsNotServed(t *testing.T) {
 
 func TestACallerWhoLeavesDuringItsBatchMayHaveBeenServed(t *testing.T) {
 	s := slowStore{begun: make(chan int, 1), proceed: make(chan struct{})}
-	l := Start(s.carry)
+	l := Start(s.carry, nil)
 	ctx, cancel := context.WithCancel(context.Background())
 	left := make(chan error, 1)
 	go func() {
@@ -109,4 +109,47 @@ func TestClosingServesWhoWaitsAndRefusesWhoComes(t *testing.T) {
 	}
 	_, err := l.Do(context.Background(), catalog.Step{})
 	require.ErrorIs(t, err, payload.Unavailable)
+}
+
+// A disk that syncs when it is told to.
+type slowDisk struct {
+	begun   chan struct{}
+	proceed chan error
+}
+
+func (d slowDisk) sync() error {
+	d.begun <- struct{}{}
+	return <-d.proceed
+}
+
+func TestBatchesGoOnWhileOneIsSynced(t *testing.T) {
+	d := slowDisk{begun: make(chan struct{}), proceed: make(chan error)}
+	carried := make(chan int, 100)
+	l := Start(func(steps []catalog.Step) []Outcome {
+		carried <- len(steps)
+		return make([]Outcome, len(steps))
+	}, d.sync)
+	ask := func(step catalog.Step) chan error {
+		answer := make(chan error, 1)
+		go func() {
+			_, err := l.Do(context.Background(), step)
+			answer <- err
+		}()
+		<-carried
+		return answer
+	}
+
+	first := ask(catalog.Step{})
+	<-d.begun
+	second := ask(catalog.Step{})
+	require.NoError(t, <-ask(catalog.Step{Volatile: true}), "what need not be durable waits for no sync")
+	require.Empty(t, first, "the rest does")
+
+	d.proceed <- nil
+	require.NoError(t, <-first)
+	<-d.begun
+	require.Empty(t, second, "the first sync began before the second step was committed")
+	d.proceed <- payload.Errorf(payload.Unavailable, "the disk is gone")
+	require.ErrorIs(t, <-second, payload.Unavailable)
+	l.Close()
 }

@@ -73,7 +73,7 @@ func Open(ctx context.Context, dsn string) (*Store, error) {
 		return nil, failed(ctx, "open", err)
 	}
 	s := &Store{pool: pool}
-	s.loop = batch.Start(s.carry)
+	s.loop = batch.Start(s.carry, nil)
 	return s, nil
 }
 

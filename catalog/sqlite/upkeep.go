@@ -14,7 +14,7 @@ func (s *Store) Settle(ctx context.Context, delivered []catalog.Entry, group str
 	if err := s.ready(ctx); err != nil {
 		return err
 	}
-	err := s.writer.transact(func(ctx context.Context) error {
+	err := s.writer.durably(func(ctx context.Context) error {
 		for _, e := range delivered {
 			if err := s.writer.settleOne(ctx, e, group); err != nil {
 				return err
@@ -31,6 +31,7 @@ func (w *writer) settleOne(ctx context.Context, e catalog.Entry, group string) e
 	if err != nil || removed == 0 || group == "" {
 		return err
 	}
+	delete(w.recent.records, e.Payload.ID)
 	return run(ctx, w.join, group, id)
 }
 
@@ -48,7 +49,7 @@ func (s *Store) PutHost(ctx context.Context, h catalog.Host) error {
 	if err := s.ready(ctx); err != nil {
 		return err
 	}
-	err := s.writer.transact(func(ctx context.Context) error {
+	err := s.writer.durably(func(ctx context.Context) error {
 		return run(ctx, s.writer.putHost, h.Name, h.Address, h.Version, h.BootID, rows.Nano(h.Seen))
 	})
 	return s.failed(ctx, "put host", err)
@@ -60,7 +61,7 @@ func (s *Store) Prune(ctx context.Context, before time.Time, limit int) (int, er
 		return 0, err
 	}
 	var forgotten int
-	err := s.writer.transact(func(ctx context.Context) error {
+	err := s.writer.durably(func(ctx context.Context) error {
 		tombstones, err := count(ctx, s.writer.forgetTombstones, before.UnixNano(), limit)
 		if err != nil {
 			return err

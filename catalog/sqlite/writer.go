@@ -8,9 +8,14 @@ import (
 	"errors"
 	"io/fs"
 	"net/url"
+	"os"
+	"path/filepath"
 	"sync"
+	"sync/atomic"
 
+	"github.com/mattn/go-sqlite3"
 	"github.com/pressly/goose/v3"
+	"golang.org/x/sys/unix"
 
 	"github.com/payload-manager/payload-manager/catalog"
 	"github.com/payload-manager/payload-manager/catalog/batch"
@@ -27,9 +32,14 @@ type writer struct {
 	mu   sync.Mutex
 	db   *sql.DB
 	conn *sql.Conn
-	seq  int64 // of the outbox entry written last
+	path string
+	log  *os.File    // the write-ahead log, for sync
+	seq  int64       // of the outbox entry written last
+	lost atomic.Bool // a sync failed: nothing is durable any more
 
-	begin, commit, rollback          *sql.Stmt
+	recent recent
+
+	begin, others, commit, rollback  *sql.Stmt
 	load, insert, update             *sql.Stmt
 	put, drop, wake                  *sql.Stmt
 	recall, remember                 *sql.Stmt
@@ -42,7 +52,7 @@ type writer struct {
 // instead of four times.
 var writing = url.Values{
 	"_journal_mode": {"WAL"},
-	"_synchronous":  {"FULL"},
+	"_synchronous":  {"NORMAL"}, // sync does the rest
 	"_foreign_keys": {"true"},
 	"_cache_size":   {"-65536"},
 }
@@ -60,7 +70,7 @@ func openWriter(ctx context.Context, path string) (*writer, error) {
 		return nil, err
 	}
 	db.SetMaxOpenConns(1)
-	w := &writer{db: db}
+	w := &writer{db: db, path: path}
 	if err := w.open(ctx); err != nil {
 		_ = w.close() // the error that matters is the first
 		return nil, err
@@ -87,6 +97,40 @@ func (w *writer) open(ctx context.Context) error {
 		return err
 	}
 	w.seq *= perOpening
+	return w.openLog()
+}
+
+// openLog opens the write-ahead log beside SQLite, and makes its name durable.
+// It exists as long as a connection does.
+func (w *writer) openLog() (err error) {
+	if w.log, err = os.Open(w.path + "-wal"); err != nil {
+		return err
+	}
+	folder, err := os.Open(filepath.Dir(w.path))
+	if err != nil {
+		return err
+	}
+	defer folder.Close() // it was only read
+	return firstOf(folder.Sync(), w.sync())
+}
+
+// sync makes durable what was committed before it was called: the frames of the
+// log, which SQLite, in synchronous=NORMAL, writes at each commit and syncs
+// only before it copies them into the file. A disk that failed a sync may have
+// dropped the pages and call the next one a success, so that after a failure
+// nothing is promised until the store is opened again.
+func (w *writer) sync() error {
+	if err := unix.Fdatasync(int(w.log.Fd())); err != nil {
+		w.lost.Store(true)
+	}
+	return w.sound()
+}
+
+// sound says whether what is committed can still be made durable.
+func (w *writer) sound() error {
+	if w.lost.Load() {
+		return payload.Errorf(payload.Unavailable, "the disk failed to sync the catalog: see to it, then start the daemon again")
+	}
 	return nil
 }
 
@@ -110,6 +154,7 @@ func (w *writer) prepare(ctx context.Context) error {
 		text string
 	}{
 		{&w.begin, `BEGIN IMMEDIATE`},
+		{&w.others, `PRAGMA data_version`},
 		{&w.commit, `COMMIT`},
 		{&w.rollback, `ROLLBACK`},
 		{&w.load, getPayload},
@@ -142,6 +187,9 @@ func (w *writer) close() error {
 	if w.conn != nil {
 		released = w.conn.Close()
 	}
+	if w.log != nil {
+		w.log.Close() // it was only synced
+	}
 	return firstOf(released, w.db.Close())
 }
 
@@ -154,24 +202,49 @@ func firstOf(errs ...error) error {
 	return nil
 }
 
-// transact runs work in one transaction. The work is durable when it returns
+// durably runs work in a transaction of its own, and syncs it.
+func (w *writer) durably(work func(ctx context.Context) error) error {
+	return firstOf(w.transact(work), w.sync())
+}
+
+// transact runs work in one transaction. The work is committed when it returns
 // nil, and undone otherwise. It heeds no caller's context: other callers'
 // steps may be in the same transaction.
 func (w *writer) transact(work func(ctx context.Context) error) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if err := w.sound(); err != nil {
+		return err
+	}
 	ctx := context.Background()
 	if err := run(ctx, w.begin); err != nil {
 		return err
 	}
-	err := work(ctx)
+	err := w.freshen(ctx)
+	if err == nil {
+		err = work(ctx)
+	}
 	if err == nil {
 		err = run(ctx, w.commit)
 	}
 	if err != nil {
+		w.recent.forget()
 		_ = run(ctx, w.rollback) // SQLite may have ended the transaction itself
 	}
 	return err
+}
+
+// freshen forgets what is known when another process wrote.
+func (w *writer) freshen(ctx context.Context) error {
+	var version int64
+	if err := w.others.QueryRowContext(ctx).Scan(&version); err != nil {
+		return err
+	}
+	if version != w.recent.version {
+		w.recent.forget()
+		w.recent.version = version
+	}
+	return nil
 }
 
 func run(ctx context.Context, s *sql.Stmt, args ...any) error {
@@ -179,26 +252,46 @@ func run(ctx context.Context, s *sql.Stmt, args ...any) error {
 	return err
 }
 
-// carry makes a batch of steps durable with one commit.
+// carry carries out a batch of steps with one commit. It takes the ids of new
+// payloads for new, as those of a UUIDv7 are; should one exist, it does it all
+// again and looks.
 func (w *writer) carry(steps []catalog.Step) []batch.Outcome {
-	var outcomes []batch.Outcome
-	err := w.transact(func(ctx context.Context) error {
-		ledger := batch.NewLedger(steps)
-		if err := w.fill(ctx, ledger); err != nil {
-			return err
-		}
-		outcomes = ledger.Judge()
-		return w.write(ctx, ledger)
-	})
+	outcomes, err := w.try(steps, false)
+	if taken := (sqlite3.Error{}); errors.As(err, &taken) && taken.Code == sqlite3.ErrConstraint {
+		outcomes, err = w.try(steps, true)
+	}
 	if err == nil {
 		return outcomes
 	}
 	return batch.Failed(steps, failed(context.Background(), "", err))
 }
 
-// fill loads what the steps are judged against.
-func (w *writer) fill(ctx context.Context, ledger *batch.Ledger) error {
+func (w *writer) try(steps []catalog.Step, looking bool) (outcomes []batch.Outcome, err error) {
+	ledger := batch.NewLedger(steps)
+	err = w.transact(func(ctx context.Context) error {
+		if err := w.fill(ctx, ledger, looking); err != nil {
+			return err
+		}
+		outcomes = ledger.Judge()
+		if err := w.write(ctx, ledger); err != nil {
+			return err
+		}
+		w.recent.learn(ledger.Changes())
+		return nil
+	})
+	return outcomes, err
+}
+
+// fill loads what the steps are judged against and is not known.
+func (w *writer) fill(ctx context.Context, ledger *batch.Ledger, looking bool) error {
 	for _, id := range ledger.IDs() {
+		if p, known := w.recent.records[id]; known {
+			ledger.Found(p)
+			continue
+		}
+		if !looking && ledger.Creates(id) {
+			continue
+		}
 		if err := w.fillPayload(ctx, ledger, id); err != nil {
 			return err
 		}
