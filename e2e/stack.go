@@ -25,13 +25,15 @@ type Stack struct {
 }
 
 // Settings are a configuration in which everything lives in dir, and which logs
-// problems only.
+// problems only. There is no vault: a daemon inside another program has none to
+// start.
 func Settings(dir string) config.Config {
 	c := config.Default()
 	c.DataDir = dir
 	c.Host.Name = "alpha"
 	c.Tiers.RAM.Capacity = 4 << 30
 	c.Log.Level = "warn"
+	c.Vault.Enabled = false
 	return c
 }
 

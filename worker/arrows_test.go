@@ -63,7 +63,7 @@ var arrows = map[string]string{
 	"worker/config":          "sdk/payload",
 	"worker/dev":             "worker/config deploy/servers",
 	"worker":                 "anything",
-	"worker/payload-manager": "worker worker/config",
+	"worker/payload-manager": "worker worker/config worker/vault",
 
 	"deploy/servers": "",
 	"e2e":            "anything worker worker/config worker/dev",

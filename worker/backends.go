@@ -14,7 +14,6 @@ import (
 	"github.com/payload-manager/payload-manager/tiers"
 	"github.com/payload-manager/payload-manager/tiers/disk"
 	"github.com/payload-manager/payload-manager/tiers/object"
-	"github.com/payload-manager/payload-manager/tiers/ram"
 	"github.com/payload-manager/payload-manager/worker/config"
 )
 
@@ -46,10 +45,14 @@ func storeAt(ctx context.Context, url string) (catalog.Store, error) {
 }
 
 // openTiers opens the tiers that are on.
-func (w *Worker) openTiers(ctx context.Context, c config.Config) (*tiers.Set, error) {
+func (w *Worker) openTiers(ctx context.Context, c config.Config, key []byte) (*tiers.Set, error) {
 	var open []tiers.Tier
 	if c.Tiers.RAM.Enabled {
-		open = append(open, ram.New(ram.Options{Capacity: int64(c.Tiers.RAM.Capacity)}))
+		memory, err := w.openMemory(ctx, c, key)
+		if err != nil {
+			return nil, err
+		}
+		open = append(open, memory)
 	}
 	if c.Tiers.Disk.Enabled {
 		files, err := disk.Open(disk.Options{Dir: c.Tiers.Disk.Dir, Capacity: int64(c.Tiers.Disk.Capacity), Log: w.log})

@@ -9,6 +9,7 @@ import (
 
 	"github.com/payload-manager/payload-manager/worker/config"
 	"github.com/payload-manager/payload-manager/worker/dev"
+	"github.com/payload-manager/payload-manager/worker/vault"
 )
 
 // Develop is Run with everything that it stands on: a Temporal with its UI and
@@ -26,6 +27,7 @@ func Develop(ctx context.Context, c config.Config, out io.Writer) error {
 		return err
 	}
 	defer servers.Stop()
+	defer endVault(c)
 	w, err := Start(ctx, c)
 	if err != nil {
 		return err
@@ -34,6 +36,19 @@ func Develop(ctx context.Context, c config.Config, out io.Writer) error {
 	<-ctx.Done()
 	fmt.Fprintln(out, "\nstopping")
 	return w.Stop()
+}
+
+// endVault ends the vault that the daemon started, so that Ctrl-C leaves nothing
+// running. A daemon that was killed leaves it, and the next finds it.
+func endVault(c config.Config) {
+	if !c.Vault.Enabled || c.Vault.Socket != "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), c.ShutdownGrace)
+	defer cancel()
+	if err := vault.End(ctx, c.VaultSocket()); err != nil {
+		fmt.Fprintln(os.Stderr, "the vault is still running:", err)
+	}
 }
 
 // serverLog is where third-party servers print: people who type the next

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"time"
 
 	"github.com/payload-manager/payload-manager/catalog"
@@ -35,9 +36,10 @@ type Worker struct {
 	// TCP is the façade's second address, empty where there is none.
 	TCP string
 
-	log   *slog.Logger
-	grace time.Duration
-	stops []stop // in the order of start
+	log      *slog.Logger
+	grace    time.Duration
+	volatile *volatile // nil where ram has no vault
+	stops    []stop    // in the order of start
 }
 
 type stop struct {
@@ -70,11 +72,15 @@ func (w *Worker) start(ctx context.Context, c config.Config) error {
 	if err != nil {
 		return err
 	}
-	set, err := w.openTiers(ctx, c)
+	set, err := w.openTiers(ctx, c, key)
 	if err != nil {
 		return err
 	}
-	table := leases.New(leases.Boottime)
+	journal := leases.Journal{Path: filepath.Join(c.DataDir, "leases.journal"), BootID: bootID()}
+	table, err := leases.Open(journal, leases.Boottime)
+	if err != nil {
+		return err
+	}
 	w.onStop("leases", func(context.Context) error { table.Stop(); return nil })
 
 	payloads := catalog.New(store, time.Now)
@@ -85,6 +91,7 @@ func (w *Worker) start(ctx context.Context, c config.Config) error {
 	if err := host.Start(ctx); err != nil {
 		return err
 	}
+	w.watchMemory(host)
 	bridge, err := w.bridgeToTemporal(c, payloads, host)
 	if err != nil {
 		return err

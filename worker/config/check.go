@@ -28,6 +28,8 @@ func (c Config) Check() error {
 	c.Listen.check(&f)
 	c.Catalog.check(&f)
 	c.Tiers.check(&f)
+	f.must(!c.Vault.Enabled || len(c.VaultSocket()) <= maxSocketPath, "vault.socket",
+		"its path, or that of vault.sock in data_dir, is longer than the %d bytes that the kernel takes: use a shorter folder", maxSocketPath)
 	c.Temporal.check(&f)
 	c.Relay.check(&f)
 	c.Lifecycle.check(&f)

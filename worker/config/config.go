@@ -23,6 +23,7 @@ type Config struct {
 	Listen  Listen  `koanf:"listen" doc:"Where clients connect."`
 	Catalog Catalog `koanf:"catalog" doc:"Where the catalog is: which payloads exist, and where."`
 	Tiers   Tiers   `koanf:"tiers" doc:"Where bytes can be kept on this host."`
+	Vault   Vault   `koanf:"vault" doc:"The process that keeps the memory of payloads in ram while no daemon runs."`
 
 	Temporal  Temporal  `koanf:"temporal" doc:"Which Temporal carries the lifecycles."`
 	Relay     Relay     `koanf:"relay" doc:"How lifecycles reach Temporal."`
@@ -51,7 +52,7 @@ type Catalog struct {
 
 // Tiers says which tiers this host has.
 type Tiers struct {
-	RAM    RAM    `koanf:"ram" doc:"Shared memory: the fastest, gone with this daemon."`
+	RAM    RAM    `koanf:"ram" doc:"Shared memory: the fastest, gone with the host, or with this daemon where vault.enabled is false."`
 	Disk   Disk   `koanf:"disk" doc:"Files on this host."`
 	Object Object `koanf:"object" doc:"A bucket that all hosts share."`
 }
@@ -60,6 +61,13 @@ type Tiers struct {
 type RAM struct {
 	Enabled  bool `koanf:"enabled" doc:"Whether this host keeps payloads in shared memory."`
 	Capacity Size `koanf:"capacity" doc:"Bytes of memory for payloads, such as 4GiB. They count against the daemon's control group."`
+}
+
+// Vault is who keeps volatile memory.
+type Vault struct {
+	Enabled bool   `koanf:"enabled" doc:"Whether payloads in ram outlive this daemon."`
+	Socket  string `koanf:"socket" doc:"Unix socket of a vault that a supervisor runs (payload-manager vault --socket PATH), as one should in production: a supervisor that ends a daemon often ends its children, too. Empty: the daemon starts a vault of its own at vault.sock in data_dir, or finds the one that it started before, and leaves it running when it stops."`
+	Program string `koanf:"program" doc:"The payload-manager that the daemon starts as its vault. Empty: the daemon's own."`
 }
 
 // Disk is files.

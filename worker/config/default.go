@@ -20,6 +20,7 @@ func Default() Config {
 			Disk:   Disk{Enabled: true},
 			Object: Object{Region: "us-east-1", Bucket: "payloads"},
 		},
+		Vault:         Vault{Enabled: true},
 		Relay:         Relay{Interval: 200 * time.Millisecond, InFlight: 8},
 		Lifecycle:     Lifecycle{Sweep: "@every 5m", Grace: time.Minute, Retention: 24 * time.Hour},
 		Worker:        Worker{Copies: 4},
@@ -43,6 +44,12 @@ func (c Config) Resolve() Config {
 	under(&c.Catalog.URL, "sqlite:", "catalog.db")
 	under(&c.Tiers.Disk.Dir, "", "disk")
 	return c
+}
+
+// VaultSocket is where the vault listens, whoever starts it. Vault.Socket itself
+// stays empty where the daemon does.
+func (c Config) VaultSocket() string {
+	return cmp.Or(c.Vault.Socket, filepath.Join(c.DataDir, "vault.sock"))
 }
 
 var notInName = regexp.MustCompile(`[^a-z0-9.-]+`)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/payload-manager/payload-manager/worker"
 	"github.com/payload-manager/payload-manager/worker/config"
+	"github.com/payload-manager/payload-manager/worker/vault"
 )
 
 func main() {
@@ -62,7 +63,7 @@ func commands(understood func()) *cobra.Command {
 	root.PersistentFlags().StringVar(&file, "config", "", "configuration file; payload-manager config prints one with every key")
 	config.Flags(root.PersistentFlags())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return config.FlagError(err) })
-	root.AddCommand(dev(&file), example())
+	root.AddCommand(dev(&file), vaultCommand(), example())
 	return root
 }
 
@@ -81,6 +82,24 @@ func dev(file *string) *cobra.Command {
 			return worker.Develop(cmd.Context(), c, cmd.OutOrStdout())
 		},
 	}
+}
+
+func vaultCommand() *cobra.Command {
+	var o vault.Options
+	command := &cobra.Command{
+		Use:   "vault",
+		Short: "Keep the memory of payloads in ram while no daemon runs",
+		Long: "Keep the memory of payloads in ram while no daemon runs. The daemon starts this by itself unless vault.socket\n" +
+			"is set; then a supervisor runs it, apart from the daemon, and restarts neither for the other's sake.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.Ready = cmd.OutOrStdout()
+			return worker.Vault(cmd.Context(), o, config.Default().Log)
+		},
+	}
+	command.Flags().StringVar(&o.Socket, "socket", config.Default().VaultSocket(), "Unix socket to listen at")
+	command.Flags().IntVar(&o.EndWith, "end-with", 0, "number of a process: end when it ends; for tests, which leave nothing running")
+	return command
 }
 
 func example() *cobra.Command {

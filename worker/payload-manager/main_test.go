@@ -18,6 +18,8 @@ func TestScriptsCanTellMisuseFromFailure(t *testing.T) {
 		{[]string{"bogus"}, misuse},
 		{[]string{"--tiers.ram.capcity=1GiB"}, misuse},
 		{[]string{"dev", "--tiers.ram.capacity=lots"}, misuse},
+		{[]string{"vault", "--end-with", "me"}, misuse},
+		{[]string{"vault", "--socket", "/nowhere/at-all.sock"}, failed},
 		{[]string{"--config"}, misuse},
 		{[]string{"--config", "/nowhere/at-all.yaml"}, failed},
 		{[]string{"--listen.tcp", "0.0.0.0:7400"}, failed},

@@ -27,6 +27,7 @@ func Start(program, socket, log string) error {
 	}
 	defer file.Close()
 	cmd := exec.Command(program, "vault", "--socket", socket)
+	cmd.Args[0] = "payload-manager" // for who lists processes
 	cmd.Stderr = file
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	out, err := cmd.StdoutPipe()
