@@ -142,7 +142,10 @@ func (j *Journal) fresh() string { return j.Path + ".new" }
 // placement may have to be reported.
 func (t *Table) restore(ix *index, data []byte) {
 	t.next = ix.last
-	for _, number := range ix.living(t.now()) {
+	living := ix.living(t.now())
+	t.leases = make(map[uint64]*lease, len(living))
+	t.due = make(deadlines, 0, len(living))
+	for _, number := range living {
 		g := ix.grants[number]
 		l := recordAt(data, g.at).body().lease()
 		l.id, l.until = t.name(number), g.until

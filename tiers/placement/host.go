@@ -66,7 +66,6 @@ func New(o Options) *Host {
 	h.records.init()
 	h.owned.init()
 	h.ctx, h.stop = context.WithCancel(context.Background())
-	h.leases.OnDrained(h.drain)
 	return h
 }
 

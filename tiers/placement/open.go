@@ -47,7 +47,7 @@ func (h *Host) openLease(ctx context.Context, lease string) (Opened, error) {
 	p, _ := h.records.get(grant.Key.ID)
 	at, found := p.At(grant.Key.Tier, h.name)
 	if !found || at.Attempt != grant.Key.Attempt {
-		return Opened{}, payload.Errorf(payload.Internal, "a leased placement has no record")
+		return Opened{}, payload.Errorf(payload.Lost, "the leased bytes went with the process or the host that kept them: acquire again for another copy")
 	}
 	filer, err := h.filer(at.Tier)
 	if err != nil {

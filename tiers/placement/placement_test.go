@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -30,6 +31,7 @@ type rig struct {
 	store   catalog.Store
 	catalog *catalog.Catalog
 	tiers   *tiers.Set
+	leases  *leases.Table
 	dir     string
 
 	mu   sync.Mutex
@@ -46,19 +48,20 @@ func newRig(t *testing.T) *rig {
 
 func (r *rig) start() {
 	r.catalog = catalog.New(r.store, r.now)
-	files, err := disk.Open(disk.Options{Dir: r.dir, Capacity: 256 * mebibyte})
+	files, err := disk.Open(disk.Options{Dir: filepath.Join(r.dir, "disk"), Capacity: 256 * mebibyte})
 	require.NoError(r.t, err)
 	r.tiers = tiers.NewSet(ram.New(ram.Options{Capacity: 64 * mebibyte}), files)
-	table := leases.New(r.uptime)
-	r.t.Cleanup(table.Stop)
+	r.leases, err = leases.Open(leases.Journal{Path: filepath.Join(r.dir, "leases.journal"), BootID: "a boot"}, r.uptime)
+	require.NoError(r.t, err)
 	r.Host = placement.New(placement.Options{
-		Name: "alpha", Catalog: r.catalog, Leases: table, Tiers: r.tiers, Key: []byte("a key of thirty-two bytes length"),
+		Name: "alpha", Catalog: r.catalog, Leases: r.leases, Tiers: r.tiers, Key: []byte("a key of thirty-two bytes length"),
 	})
 	require.NoError(r.t, r.Host.Start(context.Background()))
 }
 
 func (r *rig) stop() {
 	require.NoError(r.t, r.Host.Close())
+	r.leases.Stop()
 	require.NoError(r.t, r.tiers.Close())
 }
 

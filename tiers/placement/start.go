@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/payload-manager/payload-manager/catalog"
+	"github.com/payload-manager/payload-manager/catalog/leases"
 	"github.com/payload-manager/payload-manager/sdk/payload"
 	"github.com/payload-manager/payload-manager/tiers"
 )
@@ -13,16 +14,23 @@ import (
 // retires stays closed; a copy that died with an earlier daemon is freed; bytes
 // that vanished, as those of ram do when their keeper ends, are taken off the
 // record, which may make their payload aborted or lost. Bytes that no record
-// knows are reported and left alone.
+// knows are reported and left alone. Leases of an earlier daemon go on where
+// their placement is ready, run out where it retires, and have nothing to read
+// where it is gone; what they held back until now is freed once all is settled.
 func (h *Host) Start(ctx context.Context) error {
+	remembered := h.leases.Keys()
 	found, err := h.inventory(ctx)
 	if err != nil {
 		return payload.Wrap("start", payload.ID{}, err)
 	}
 	err = h.each(ctx, func(p payload.Payload) error { return h.settle(ctx, p, found) })
+	if err == nil {
+		err = h.settleLeases(ctx, remembered)
+	}
 	if err != nil {
 		return payload.Wrap("start", payload.ID{}, err)
 	}
+	h.leases.OnDrained(h.drain)
 	if len(found) > 0 {
 		h.log.Warn("this host's tiers hold bytes that no payload owns; they are left alone", "locations", len(found))
 	}
@@ -107,6 +115,22 @@ func (h *Host) settleOne(ctx context.Context, p payload.Payload, at payload.Plac
 	default:
 		return p, nil
 	}
+}
+
+// settleLeases forgets what the lease table remembers of placements that the
+// catalog does not have any more. The rest is settled when it gets here, but
+// for the payloads that have nothing on this host outside the shared tier.
+func (h *Host) settleLeases(ctx context.Context, remembered []leases.Key) error {
+	for _, k := range remembered {
+		p, err := h.look(ctx, "", k.ID)
+		if err != nil && payload.CodeOf(err) != payload.NotFound {
+			return err
+		}
+		if at, there := p.At(k.Tier, h.name); !there || at.Attempt != k.Attempt {
+			h.leases.Forget(k)
+		}
+	}
+	return nil
 }
 
 func changeOf(p payload.Payload) catalog.Change { return catalog.Change{ID: p.ID} }
