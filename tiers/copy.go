@@ -72,6 +72,10 @@ func (s *Set) Sum(ctx context.Context, tier payload.Tier, location string, size 
 	if kept, ok := source.(Summed); ok && kept.Checksum().Known() {
 		return kept.Checksum(), nil
 	}
+	if size <= Small {
+		bytes := make([]byte, size)
+		return sumUnless(source.ReadAt(ctx, bytes, 0), bytes)
+	}
 	return s.each(ctx, size, nil, func(ctx context.Context, p Piece) (payload.Checksum, error) {
 		bytes, done, err := s.read(ctx, source, p)
 		defer done()

@@ -154,6 +154,10 @@ const (
 	maxPieces = 10_000
 )
 
+// Small is the size up to which bytes are read rather than mapped: mapping and
+// unmapping memory costs as much as copying some hundred kilobytes.
+const Small = 256 << 10
+
 // Pieces cuts size bytes. All pieces but the last are equally long; a payload
 // of no bytes has one piece of none.
 func Pieces(size int64) []Piece {

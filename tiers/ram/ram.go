@@ -146,11 +146,15 @@ func (t *Tier) Fill(ctx context.Context, location string) (tiers.Target, error) 
 	return mapFile(file, unix.PROT_READ|unix.PROT_WRITE)
 }
 
-// Open implements [tiers.Tier]. The Source is [tiers.Mapped].
+// Open implements [tiers.Tier]. The Source of what is not small is
+// [tiers.Mapped].
 func (t *Tier) Open(ctx context.Context, location string) (tiers.Source, error) {
 	file, err := t.Readable(ctx, location)
 	if err != nil {
 		return nil, err
+	}
+	if label, err := tiers.ParseLabel(location); err == nil && label.Size <= tiers.Small {
+		return &reading{file: file, size: label.Size}, nil
 	}
 	defer file.Close()
 	return mapFile(file, unix.PROT_READ)
