@@ -124,7 +124,7 @@ func TestAKillAtAnyMomentUnderLoadLosesNothing(t *testing.T) {
 	const readers, kills, compactions = 4, 20, 3
 	var failed atomic.Pointer[error]
 	var switched atomic.Int32
-	dir := t.TempDir() // of the compactor's copies
+	dir := memoryDir(t) // of the compactor's copies
 	c := newCrowd(t, func(c *crowd, name string) {
 		if err := c.check(dir); err != nil {
 			err = fmt.Errorf("at %s: %w", name, err)
@@ -147,7 +147,7 @@ func TestAKillAtAnyMomentUnderLoadLosesNothing(t *testing.T) {
 			}
 		})
 	}
-	other := t.TempDir()
+	other := memoryDir(t)
 	for n := 0; failed.Load() == nil && (n < kills || switched.Load() < compactions); n++ {
 		if err := c.check(other); err != nil {
 			failed.CompareAndSwap(nil, &err)

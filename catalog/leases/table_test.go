@@ -1,6 +1,8 @@
 package leases_test
 
 import (
+	"fmt"
+	"os"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -13,10 +15,24 @@ import (
 	"github.com/payload-manager/payload-manager/sdk/payload"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if path := os.Getenv(journalOfChild); path != "" {
+		fmt.Fprintln(os.Stderr, leaseUntilKilled(path))
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m)
+}
 
-// story tells a test on a table whose time passes only when everybody sleeps.
+// story tells a test on a table whose time passes only when everybody sleeps:
+// once on one that ends with its process, and once on one with a journal.
 func story(t *testing.T, tell func(t *testing.T, table *leases.Table)) {
+	t.Run("memory", func(t *testing.T) { inMemory(t, tell) })
+	t.Run("journal", func(t *testing.T) {
+		afterlife(t, func(t *testing.T, d *daemon) { tell(t, d.Table) })
+	})
+}
+
+func inMemory(t *testing.T, tell func(t *testing.T, table *leases.Table)) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		table := leases.New(func() time.Duration { return time.Since(start) })
@@ -298,7 +314,7 @@ func TestAForgottenPlacementIsReportedNoMore(t *testing.T) {
 }
 
 func TestAStoppedTableStillAnswers(t *testing.T) {
-	story(t, func(t *testing.T, table *leases.Table) {
+	inMemory(t, func(t *testing.T, table *leases.Table) {
 		k := opened(t, table)
 		table.Stop()
 		table.Stop()

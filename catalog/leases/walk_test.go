@@ -88,7 +88,7 @@ func TestRandomWalk(t *testing.T) {
 // TestRandomWalkWithAnAfterlife is the same walk, on a daemon that is killed,
 // stopped and compacted on the way. The model is not: it holds on.
 func TestRandomWalkWithAnAfterlife(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "leases.journal")
+	path := filepath.Join(memoryDir(t), "leases.journal")
 	synctest.Test(t, func(t *testing.T) {
 		rapid.Check(bubbled{t}, func(t *rapid.T) {
 			require.NoError(t, os.RemoveAll(path))
