@@ -7,6 +7,7 @@ import (
 	"errors"
 	"hash/crc32"
 	"io"
+	"io/fs"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -89,9 +90,13 @@ type file struct {
 
 // createFile makes a file with nothing but a header, which is on the disk
 // itself when it returns: whatever happens to the rest, at the next start the
-// header says whether the rest is still of interest.
+// header says whether the rest is still of interest. What had the name before is
+// unlinked and never shortened: to write to a mapping of it would be fatal.
 func createFile(path string, h header) (*file, error) {
-	disk, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, unnamed(err)
+	}
+	disk, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, unnamed(err)
 	}
