@@ -11,15 +11,22 @@ import (
 	"github.com/payload-manager/payload-manager/sdk/payload"
 )
 
-// sameUser refuses a peer that another user runs.
-func sameUser(conn *net.UnixConn) error {
-	var credentials *unix.Ucred
-	err := control(conn, func(fd int) (err error) {
+func peer(conn *net.UnixConn) (credentials *unix.Ucred, err error) {
+	err = control(conn, func(fd int) (err error) {
 		credentials, err = unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
 		return err
 	})
 	if err != nil {
-		return payload.Errorf(payload.Internal, "the vault's peer is unknown: %w", reason(err))
+		return nil, payload.Errorf(payload.Internal, "the vault's peer is unknown: %w", reason(err))
+	}
+	return credentials, nil
+}
+
+// sameUser refuses a peer that another user runs.
+func sameUser(conn *net.UnixConn) error {
+	credentials, err := peer(conn)
+	if err != nil {
+		return err
 	}
 	if int(credentials.Uid) != os.Geteuid() {
 		return payload.Errorf(payload.Denied, "the vault and its daemon run as different users: run them as one")
@@ -35,6 +42,21 @@ func control(conn *net.UnixConn, do func(fd int) error) error {
 	var inner error
 	err = raw.Control(func(fd uintptr) { inner = do(int(fd)) })
 	return errors.Join(err, inner)
+}
+
+// Pid is the number of the vault's process at path, for who measures it from
+// outside. Code Unavailable when there is none.
+func Pid(ctx context.Context, path string) (int, error) {
+	conn, err := dial(ctx, path)
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close()
+	credentials, err := peer(conn)
+	if err != nil {
+		return 0, err
+	}
+	return int(credentials.Pid), nil
 }
 
 // End ends the vault at path and returns when it is gone, also when there was
