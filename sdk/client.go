@@ -29,8 +29,8 @@ type Client struct {
 	grpc      []grpc.DialOption
 
 	conn   *grpc.ClientConn
-	life   payloadv1.PayloadServiceClient
-	leases payloadv1.LeaseServiceClient
+	life   life
+	leases *session
 	moves  payloadv1.PlacementServiceClient
 	admin  payloadv1.AdminServiceClient
 
@@ -108,8 +108,8 @@ func (c *Client) connect() (err error) {
 	if c.conn, err = grpc.NewClient("passthrough:///daemon", options...); err != nil {
 		return payload.Errorf(payload.Invalid, "the connection's options do not fit together: %w", err)
 	}
-	c.life = payloadv1.NewPayloadServiceClient(c.conn)
-	c.leases = payloadv1.NewLeaseServiceClient(c.conn)
+	c.leases = newSession(c, payloadv1.NewLeaseServiceClient(c.conn))
+	c.life = life{payloadv1.NewPayloadServiceClient(c.conn), c.leases}
 	c.moves = payloadv1.NewPlacementServiceClient(c.conn)
 	c.admin = payloadv1.NewAdminServiceClient(c.conn)
 	c.storage = access.NewStorage()
@@ -127,12 +127,13 @@ func (c *Client) reach(ctx context.Context, _ string) (net.Conn, error) {
 	return conn, err
 }
 
-// Close ends the connections. Writers and Readers keep the bytes that they have
-// mapped, but can no longer commit, renew or release. Closing twice is closing
-// once.
+// Close ends the client's session and its connections. What it leased or
+// allocated and did not release or commit is given back. Writers and Readers
+// keep the bytes that they have mapped. Closing twice is closing once.
 func (c *Client) Close() error { return c.close() }
 
 func (c *Client) disconnect() error {
+	c.leases.close()
 	errs := []error{c.conn.Close(), c.storage.Close()}
 	if c.door != nil {
 		errs = append(errs, c.door.Close())

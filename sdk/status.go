@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	payloadv1 "github.com/payload-manager/payload-manager/proto/payload/v1"
 	"github.com/payload-manager/payload-manager/sdk/payload"
 )
 
@@ -84,23 +85,53 @@ func fromInfo(info *errdetails.ErrorInfo, message string) *payload.Error {
 	return known
 }
 
+// itemFailure reads an error as it stands in a frame.
+func itemFailure(item *payloadv1.ItemError) *payload.Error {
+	code := payload.Code(item.GetCode())
+	if code == "" { // the daemon added nothing to what gRPC says
+		return bareItem(item)
+	}
+	known := &payload.Error{Code: code, Host: item.GetHost(), RetryAfter: item.GetRetryAfter().AsDuration(), Err: errors.New(item.GetMessage())}
+	if reason := item.GetReason(); reason != item.GetCode() {
+		known.Reason = payload.Reason(reason)
+	}
+	if id, err := payload.ParseID(item.GetId()); err == nil {
+		known.ID = id
+	}
+	return known
+}
+
+func bareItem(item *payloadv1.ItemError) *payload.Error {
+	switch code := codes.Code(item.GetGrpcCode()); code {
+	case codes.DeadlineExceeded:
+		return givenUp(context.DeadlineExceeded)
+	case codes.Canceled:
+		return givenUp(context.Canceled)
+	default:
+		return &payload.Error{Code: bareCode(code), Err: errors.New(item.GetMessage())}
+	}
+}
+
+func bareCode(code codes.Code) payload.Code {
+	if known, listed := bareCodes[code]; listed {
+		return known
+	}
+	return payload.Internal
+}
+
 // bare judges a status that the daemon did not explain.
 func (c *Client) bare(s *status.Status) *payload.Error {
 	switch s.Code() {
 	case codes.DeadlineExceeded:
-		return payload.Errorf(payload.Unavailable, "no answer came in time: %w", context.DeadlineExceeded)
+		return givenUp(context.DeadlineExceeded)
 	case codes.Canceled:
-		return payload.Errorf(payload.Unavailable, "the call was given up: %w", context.Canceled)
+		return givenUp(context.Canceled)
 	case codes.Unimplemented:
 		return payload.Errorf(payload.Unsupported, "the daemon does not know this call: it is older than this program, update it")
 	case codes.Unavailable:
 		return c.unavailable()
 	}
-	code, listed := bareCodes[s.Code()]
-	if !listed {
-		code = payload.Internal
-	}
-	return &payload.Error{Code: code, Err: errors.New(s.Message())}
+	return &payload.Error{Code: bareCode(s.Code()), Err: errors.New(s.Message())}
 }
 
 func (c *Client) unavailable() *payload.Error {
