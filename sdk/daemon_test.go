@@ -39,6 +39,7 @@ type daemon struct {
 	acquire func(*payloadv1.AcquireRequest) (*payloadv1.AcquireResponse, error)
 	renew   func(*payloadv1.RenewRequest) (*payloadv1.RenewResponse, error)
 	release func(*payloadv1.ReleaseRequest) (*payloadv1.ReleaseResponse, error)
+	session func(sessionServer) error // nil: it knows no sessions
 
 	folder string
 
@@ -84,6 +85,15 @@ func (d *daemon) Renew(_ context.Context, r *payloadv1.RenewRequest) (*payloadv1
 
 func (d *daemon) Release(_ context.Context, r *payloadv1.ReleaseRequest) (*payloadv1.ReleaseResponse, error) {
 	return d.release(r)
+}
+
+type sessionServer = grpc.BidiStreamingServer[payloadv1.SessionRequest, payloadv1.SessionResponse]
+
+func (d *daemon) Session(s sessionServer) error {
+	if d.session == nil {
+		return d.UnimplementedLeaseServiceServer.Session(s)
+	}
+	return d.session(s)
 }
 
 // serve listens until the test ends.
