@@ -149,8 +149,8 @@ func (t *Table) copy(fresh *file, records []byte) error {
 }
 
 func (t *Table) reserve(fresh *file, n int) (err error) {
-	if fresh.room() < n {
-		fresh.size, err = fresh.extend(fresh.tail, n, t.journal.Allocate)
+	for err == nil && fresh.room() < n {
+		fresh.size, err = fresh.extend(t.journal.Allocate)
 	}
 	return err
 }

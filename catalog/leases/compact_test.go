@@ -171,7 +171,7 @@ func TestCompactionKeepsWhatHoldsAndNothingElse(t *testing.T) {
 	for range 10 {
 		ids = append(ids, granted(t, d.Table, leases.Ask{Key: k, Session: "s"}).ID)
 	}
-	for range 3000 { // more than one stride of records
+	for range 5000 { // more than one stride of records
 		require.NoError(t, d.Release(granted(t, d.Table, leases.Ask{Key: k, Holder: strings.Repeat("x", 200)}).ID))
 	}
 	_, err := d.Renew(ids[0], payload.MaxLease)

@@ -239,7 +239,7 @@ func (j *journal) wasteful() bool {
 		return false // none, or at it
 	}
 	garbage := j.files[0].tail - headerSize - j.live
-	return garbage > max(garbageBound, j.live) || j.full != nil && garbage > 0
+	return garbage > max(garbageBound, j.live) || j.full != nil && garbage >= stride
 }
 
 // poke wakes a goroutine that listens to c, unless it is on its way.

@@ -35,11 +35,11 @@ func (t *Table) grow(n int) error {
 	t.journal.growing.Lock()
 	defer t.journal.growing.Unlock()
 	for {
-		f, tail, err := t.lacking(n)
+		f, err := t.lacking(n)
 		if f == nil || err != nil {
 			return err
 		}
-		size, err := f.extend(tail, n, t.journal.Allocate)
+		size, err := f.extend(t.journal.Allocate)
 		if err = t.grown(f, size, err); err != nil {
 			return err
 		}
@@ -62,21 +62,21 @@ func (t *Table) grown(f *file, size int, err error) error {
 }
 
 // lacking finds a file that has no room for n bytes.
-func (t *Table) lacking(n int) (f *file, tail int, err error) {
+func (t *Table) lacking(n int) (*file, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.journal.closed {
-		return nil, 0, payload.Errorf(payload.Unavailable, "the daemon stops: try again when it is back").Retry(noRoomRetry)
+		return nil, payload.Errorf(payload.Unavailable, "the daemon stops: try again when it is back").Retry(noRoomRetry)
 	}
 	if t.journal.full != nil && t.now() < t.journal.askAgain {
-		return nil, 0, t.journal.full
+		return nil, t.journal.full
 	}
 	for _, f := range t.journal.files {
 		if f.room() < n {
-			return f, f.tail, nil
+			return f, nil
 		}
 	}
-	return nil, 0, nil
+	return nil, nil
 }
 
 // keepRoom lets the journal grow before its room is used up, so that a grant
