@@ -18,6 +18,12 @@
 // [Reader] trade their token at the daemon's data door for a file descriptor
 // and map it; only the object tier is reached by HTTP, directly.
 //
+// # What a process leaves behind
+//
+// Nothing: what a [Client] leased or allocated and did not release or commit is
+// given back when it is closed. On the daemon's machine the same happens as soon
+// as the process is dead, however it died; else when the deadlines come.
+//
 // # Errors
 //
 // Every error of a call is a *[payload.Error] with the code that the daemon

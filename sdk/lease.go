@@ -30,7 +30,9 @@ func MinTier(t payload.Tier) ReadOption { return func(r *reading) { r.least = t 
 func Wait() ReadOption { return func(r *reading) { r.wait = true } }
 
 // LeaseFor is how long a lease holds unless renewed: 30 s by default, at most
-// ten minutes. A process that dies keeps its leases that long at most.
+// ten minutes. It is how long the lease of a process that is stopped or cannot
+// reach the daemon outlives its last renewal. A process that dies keeps it no
+// longer, and on the daemon's machine some milliseconds at most.
 func LeaseFor(d time.Duration) ReadOption { return func(r *reading) { r.lease = d } }
 
 // Unverified has a Reader's Bytes skip the comparison with the checksum.
