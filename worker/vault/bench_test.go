@@ -13,7 +13,7 @@ import (
 func BenchmarkKeepAndForget(b *testing.B) {
 	for _, callers := range []int{1, 64} {
 		b.Run(strconv.Itoa(callers), func(b *testing.B) {
-			socket, _ := open(b)
+			socket, _ := process(b)
 			c, file := connect(b, socket), memory(b, "x")
 			var number atomic.Int64
 			b.SetParallelism(callers)
@@ -32,23 +32,25 @@ func BenchmarkKeepAndForget(b *testing.B) {
 	}
 }
 
-func BenchmarkKeep(b *testing.B) {
-	socket, _ := open(b)
-	c, file := connect(b, socket), memory(b, "x")
-	label := 0
-	for b.Loop() {
-		label++
-		require.NoError(b, c.Keep(b.Context(), strconv.Itoa(label%5000), file))
-	}
-}
-
 func BenchmarkFetch(b *testing.B) {
-	socket, _ := open(b)
+	socket, _ := process(b)
 	c, file := connect(b, socket), memory(b, "x")
 	require.NoError(b, c.Keep(b.Context(), "a", file))
 	for b.Loop() {
 		got, err := c.Fetch(b.Context(), "a")
 		require.NoError(b, err)
 		require.NoError(b, got.Close())
+	}
+}
+
+// How long a restarted daemon waits for what the vault has.
+func BenchmarkListTenThousand(b *testing.B) {
+	socket, _ := process(b)
+	c, file := connect(b, socket), memory(b, "x")
+	for n := range 10_000 {
+		require.NoError(b, c.Keep(b.Context(), strconv.Itoa(n), file))
+	}
+	for b.Loop() {
+		require.Len(b, list(b, c), 10_000)
 	}
 }

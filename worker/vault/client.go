@@ -23,6 +23,7 @@ type Client struct {
 	nonce [nonceSize]byte
 
 	sending sync.Mutex // keeps requests in the order in which they wait
+	sender  sender
 
 	mu      sync.Mutex
 	waiting []*call
@@ -47,7 +48,7 @@ func Dial(ctx context.Context, path string, owner Owner) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{conn: conn, done: make(chan struct{})}
+	c := &Client{conn: conn, sender: sender{conn: conn}, done: make(chan struct{})}
 	l := newLine(conn)
 	if err := c.greet(l, owner); err != nil {
 		conn.Close()
@@ -62,7 +63,7 @@ func (c *Client) greet(l *line, owner Owner) error {
 		return err
 	}
 	_ = c.conn.SetReadDeadline(time.Now().Add(2 * patience)) // the vault may wait once for an older connection
-	if send(c.conn, hello(owner), -1) != nil || l.receive() != nil {
+	if c.sender.send(hello(owner), -1) != nil || l.receive() != nil {
 		return payload.Errorf(payload.Unavailable, "the vault does not answer")
 	}
 	defer l.drop()
@@ -193,7 +194,7 @@ func (c *Client) ask(frame []byte, fd int) (*call, error) {
 	}
 	c.waiting = append(c.waiting, asked)
 	c.mu.Unlock()
-	if err := send(c.conn, frame, fd); err != nil {
+	if err := c.sender.send(frame, fd); err != nil {
 		c.conn.Close() // which answers every call that waits, this one too
 	}
 	return asked, nil

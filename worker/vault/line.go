@@ -10,7 +10,7 @@ import (
 
 // A line is one end of a connection: frames, each with one descriptor or none.
 type line struct {
-	conn  *net.UnixConn
+	sender
 	frame []byte // the last one received; valid until the next
 	cut   bool   // the kernel dropped descriptors that came with it
 	reply []byte // room to build an answer in
@@ -25,7 +25,7 @@ const mostDescriptors = 4
 
 func newLine(conn *net.UnixConn) *line {
 	return &line{
-		conn: conn, buffer: make([]byte, maxFrame+1), control: make([]byte, unix.CmsgSpace(4*mostDescriptors)),
+		sender: sender{conn: conn}, buffer: make([]byte, maxFrame+1), control: make([]byte, unix.CmsgSpace(4*mostDescriptors)),
 		reply: make([]byte, 0, maxFrame),
 	}
 }
@@ -86,18 +86,27 @@ func (l *line) drop() {
 	l.came = l.came[:0]
 }
 
-// send sends a frame, and fd with it unless that is -1. A peer that does not
-// take it away is given up.
-func (l *line) send(frame []byte, fd int) error { return send(l.conn, frame, fd) }
+// A sender sends frames, from one goroutine at a time.
+type sender struct {
+	conn  *net.UnixConn
+	until time.Time // the deadline that is set
+}
 
-func send(conn *net.UnixConn, frame []byte, fd int) error {
-	if err := conn.SetWriteDeadline(time.Now().Add(patience)); err != nil {
-		return err
+// send sends a frame, and fd with it unless that is -1. A peer that does not
+// take it away within once or twice the patience is given up: the deadline is
+// set anew only when it comes close, because setting it costs as much as
+// sending.
+func (s *sender) send(frame []byte, fd int) error {
+	if now := time.Now(); s.until.Sub(now) < patience {
+		s.until = now.Add(2 * patience)
+		if err := s.conn.SetWriteDeadline(s.until); err != nil {
+			return err
+		}
 	}
 	var rights []byte
 	if fd >= 0 {
 		rights = unix.UnixRights(fd)
 	}
-	_, _, err := conn.WriteMsgUnix(frame, rights, nil)
+	_, _, err := s.conn.WriteMsgUnix(frame, rights, nil)
 	return err
 }

@@ -66,7 +66,7 @@ func (limited) Write(line []byte) (int, error) {
 func discard() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
 // process starts a vault that can be killed.
-func process(t *testing.T, environ ...string) (socket string, cmd *exec.Cmd) {
+func process(t testing.TB, environ ...string) (socket string, cmd *exec.Cmd) {
 	t.Helper()
 	socket = filepath.Join(t.TempDir(), "vault.sock")
 	cmd = exec.Command(os.Args[0])
