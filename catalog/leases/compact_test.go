@@ -76,7 +76,7 @@ func (c *crowd) reader(seed uint64, stop *atomic.Bool) error {
 			}
 			c.note(g)
 		}
-		if len(mine) > 1000 {
+		if len(mine) > 250 {
 			c.forsake(mine[i])
 			if err := c.Release(mine[i]); err != nil {
 				return err
@@ -121,7 +121,7 @@ func (c *crowd) check(dir string) error {
 }
 
 func TestAKillAtAnyMomentUnderLoadLosesNothing(t *testing.T) {
-	const readers, kills, compactions = 4, 20, 3
+	const readers, kills, compactions = 4, 20, 2
 	var failed atomic.Pointer[error]
 	var switched atomic.Int32
 	dir := memoryDir(t) // of the compactor's copies

@@ -27,7 +27,8 @@ type grantAt struct {
 // scan indexes a file's records up to end, or to the first that is not whole,
 // and says where that is.
 func scan(f *file, end int) (ix *index, tail int) {
-	ix = &index{last: f.last, grants: map[uint64]grantAt{}, closed: map[Key]bool{}, forgotten: map[Key]int{}}
+	usual := (end - headerSize) / 256 // a lease's share of a file, half of which is garbage
+	ix = &index{last: f.last, grants: make(map[uint64]grantAt, usual), closed: map[Key]bool{}, forgotten: map[Key]int{}}
 	at := headerSize
 	for {
 		r, whole := next(f.data[at:end])
