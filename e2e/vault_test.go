@@ -73,8 +73,7 @@ func startVictim(t *testing.T, way string) *victim {
 	}
 	switch way {
 	case ofASupervisor:
-		_, err := e2e.StartProcess(t.Context(), "ready", path, "vault", "--socket", v.socket)
-		require.NoError(t, err)
+		v.startVault()
 		v.args = append(v.args, "--vault.socket="+v.socket)
 	case ofTheDaemon: // and it is made to end with the test, should that be killed
 		script := filepath.Join(v.dir, "vault.sh")
@@ -92,6 +91,15 @@ func (v *victim) startDaemon() {
 	path, err := program()
 	require.NoError(v.t, err)
 	v.daemon, err = e2e.StartProcess(v.t.Context(), "msg=serving", path, v.args...)
+	require.NoError(v.t, err)
+}
+
+// startVault is what a supervisor does.
+func (v *victim) startVault() {
+	v.t.Helper()
+	path, err := program()
+	require.NoError(v.t, err)
+	_, err = e2e.StartProcess(v.t.Context(), "ready", path, "vault", "--socket", v.socket)
 	require.NoError(v.t, err)
 }
 
@@ -270,6 +278,26 @@ func TestAKilledVaultLosesOnlyWhatNobodyElseHasOpen(t *testing.T) {
 		require.EqualValues(t, 2*mebibyte, used(t, v.Client))
 		v.restart()
 	}
+}
+
+// Between the vault's death and its supervisor's answer nothing new is promised
+// that could not be kept, and what is there is served.
+func TestADaemonWithoutItsVaultServesAndAllocatesNothing(t *testing.T) {
+	v := startVictim(t, ofASupervisor)
+	film := content(mebibyte)
+	p := put(t, v.Client, film)
+	v.killVault()
+	hurried, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	_, err := v.Allocate(hurried, 100)
+	require.ErrorIs(t, err, payload.Unavailable)
+	read(t, v.Client, p.ID, payload.RAM, film)
+
+	v.startVault()
+	require.Eventually(t, func() bool { return v.kept() == 1 }, 30*time.Second, 5*time.Millisecond)
+	put(t, v.Client, film)
+	v.restart()
+	read(t, v.Client, p.ID, payload.RAM, film)
 }
 
 func TestMemoryThatEndedWithDaemonAndVaultIsReportedLost(t *testing.T) {
