@@ -32,7 +32,7 @@ func Wait() ReadOption { return func(r *reading) { r.wait = true } }
 // LeaseFor is how long a lease holds unless renewed: 30 s by default, at most
 // ten minutes. It is how long the lease of a process that is stopped or cannot
 // reach the daemon outlives its last renewal. A process that dies keeps it no
-// longer, and on the daemon's machine some milliseconds at most.
+// longer, and where the daemon can see it die, milliseconds.
 func LeaseFor(d time.Duration) ReadOption { return func(r *reading) { r.lease = d } }
 
 // Unverified has a Reader's Bytes skip the comparison with the checksum.

@@ -3,6 +3,7 @@ package facade_test
 import (
 	"context"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -146,6 +147,29 @@ func TestAForgottenSessionEndsNothing(t *testing.T) {
 	back, _ := r.attach(t.Context(), session)
 	require.NotNil(t, ask(t, back, acquireFrame(1, &payloadv1.AcquireRequest{Id: p.GetId(), RequestId: "once"})).GetAcquire())
 	require.Equal(t, 1, r.host.Leases().Count, "and it is the session's still")
+}
+
+func TestOverTCPTheDeadlinesAreTheNet(t *testing.T) {
+	r := newRig(t)
+	p := r.put(content(8), &payloadv1.AllocateRequest{})
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	far := &line{Listener: listener, open: map[net.Conn]bool{}}
+	served := make(chan error, 1)
+	go func() { served <- r.server.Serve(far) }()
+	r.socket = listener.Addr().String()
+	client := r.client()
+	lease, err := client.Acquire(t.Context(), id(t, p))
+	require.NoError(t, err)
+
+	far.cut()
+	_, err = client.Renew(t.Context(), lease.Token, time.Minute)
+	require.NoError(t, err, "it goes on, as the same session")
+	require.Equal(t, 1, r.host.Leases().Count)
+	require.NoError(t, client.Close())
+	require.Zero(t, r.host.Leases().Count, "and says goodbye as any other")
+	r.server.Shutdown(t.Context())
+	require.NoError(t, <-served)
 }
 
 func TestAThousandSessionsLeaveNothing(t *testing.T) {
