@@ -14,6 +14,7 @@ import (
 	"github.com/payload-manager/payload-manager/worker"
 	"github.com/payload-manager/payload-manager/worker/config"
 	"github.com/payload-manager/payload-manager/worker/dev"
+	"github.com/payload-manager/payload-manager/worker/vault"
 )
 
 // A Stack is a running system.
@@ -25,8 +26,9 @@ type Stack struct {
 }
 
 // Settings are a configuration in which everything lives in dir, and which logs
-// problems only. There is no vault: a daemon inside another program has none to
-// start.
+// problems only. There is no vault: a daemon inside another program cannot start
+// that as one. Set Vault.Program to what [BuildDaemon] built, and Vault.Enabled,
+// to have one.
 func Settings(dir string) config.Config {
 	c := config.Default()
 	c.DataDir = dir
@@ -75,13 +77,16 @@ func (s *Stack) Door() string {
 	return filepath.Join(filepath.Dir(s.Config.Listen.Socket), "door.sock")
 }
 
-// Stop ends everything.
+// Stop ends everything, the vault too where the daemon started one.
 func (s *Stack) Stop() error {
 	var err error
 	if s.Client != nil {
 		err = s.Client.Close()
 	}
 	err = errors.Join(err, s.StopDaemon())
+	if s.Config.Vault.Enabled && s.Config.Vault.Socket == "" {
+		err = errors.Join(err, vault.End(context.Background(), s.Config.VaultSocket()))
+	}
 	s.Servers.Stop()
 	return err
 }
