@@ -71,7 +71,7 @@ type reads struct {
 func (r *reads) flags(c *cobra.Command) {
 	c.Flags().StringVar(&r.tier, "min-tier", "", "in this tier or a faster one")
 	c.Flags().BoolVar(&r.wait, "wait", false, "where it is in none, have it promoted and wait")
-	c.Flags().DurationVar(&r.lasted, "duration", payload.DefaultLease, "how long the lease outlives this command if it is killed, at most 10m")
+	c.Flags().DurationVar(&r.lasted, "duration", payload.DefaultLease, "how long each grant holds before it is renewed, at most 10m")
 	complete(c, "min-tier", tierNames()...)
 }
 
