@@ -58,11 +58,12 @@ func (c *crowd) forsake(id string) {
 	delete(c.held, id)
 }
 
-// reader grants, renews and releases until told to stop.
+// reader grants, renews and releases until told to stop, or until the journal
+// is as long as the checks can bear.
 func (c *crowd) reader(seed uint64, stop *atomic.Bool) error {
 	chance := rand.New(rand.NewPCG(seed, 0))
 	var mine []string
-	for !stop.Load() {
+	for n := 0; n < 10_000 && !stop.Load(); n++ {
 		g, err := c.Grant(leases.Ask{Key: c.key, Session: fmt.Sprint(seed), Duration: time.Minute})
 		if err != nil {
 			return err
@@ -121,7 +122,7 @@ func (c *crowd) check(dir string) error {
 }
 
 func TestAKillAtAnyMomentUnderLoadLosesNothing(t *testing.T) {
-	const readers, kills, compactions = 4, 20, 2
+	const readers, kills, compactions = 4, 20, 5
 	var failed atomic.Pointer[error]
 	var switched atomic.Int32
 	dir := memoryDir(t) // of the compactor's copies
@@ -147,6 +148,13 @@ func TestAKillAtAnyMomentUnderLoadLosesNothing(t *testing.T) {
 			}
 		})
 	}
+	all.Go(func() {
+		for range compactions {
+			if err := c.Compact(); err != nil {
+				failed.CompareAndSwap(nil, &err)
+			}
+		}
+	})
 	other := memoryDir(t)
 	for n := 0; failed.Load() == nil && (n < kills || switched.Load() < compactions); n++ {
 		if err := c.check(other); err != nil {
@@ -161,6 +169,33 @@ func TestAKillAtAnyMomentUnderLoadLosesNothing(t *testing.T) {
 	require.Equal(t, len(c.promised()), c.Summary().Count)
 	c.kill()
 	require.Equal(t, len(c.promised()), c.Summary().Count, "and when all is quiet, it is exact")
+}
+
+func TestTooMuchGarbageIsCompacted(t *testing.T) {
+	d := newDaemon(t, frozen)
+	defer func() { d.Stop() }()
+	d.Stop()
+	compacted := make(chan struct{}, 1)
+	d.journal.Step = func(name string) {
+		if name == leases.StepSwitched {
+			compacted <- struct{}{}
+		}
+	}
+	d.start()
+	k := opened(t, d.Table)
+	kept := granted(t, d.Table, leases.Ask{Key: k})
+	for done := false; !done; {
+		require.NoError(t, d.Release(granted(t, d.Table, leases.Ask{Key: k, Holder: strings.Repeat("x", 1000)}).ID))
+		select {
+		case <-compacted:
+			done = true
+		default:
+		}
+	}
+	d.kill()
+	_, err := d.Lookup(kept.ID)
+	require.NoError(t, err)
+	require.Equal(t, 1, d.Summary().Count)
 }
 
 func TestCompactionKeepsWhatHoldsAndNothingElse(t *testing.T) {
