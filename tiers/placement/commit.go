@@ -64,6 +64,9 @@ func (h *Host) seal(ctx context.Context, p payload.Payload, at payload.Placement
 	if err != nil {
 		return claimed, false, err
 	}
+	if err := h.passing.wait(ctx, p.ID); err != nil {
+		return claimed, false, err
+	}
 	if err := tier.Seal(ctx, at.Location); err != nil {
 		return claimed, false, err
 	}

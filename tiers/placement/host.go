@@ -37,6 +37,7 @@ type Host struct {
 	log     *slog.Logger
 
 	records records
+	passing passing
 	owned   owned
 	copies  singleflight.Group
 	drained atomic.Pointer[func(payload.Payload)]

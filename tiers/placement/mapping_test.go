@@ -1,7 +1,6 @@
 package placement_test
 
 import (
-	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -10,11 +9,8 @@ import (
 	"github.com/payload-manager/payload-manager/sdk/payload"
 )
 
-// writable is a producer that holds its bytes mapped.
-type writable struct {
-	file  *os.File
-	bytes []byte
-}
+// writable is a producer that holds its bytes mapped, and its file no more.
+type writable struct{ bytes []byte }
 
 func mapWritable(t *testing.T, r *rig, token payload.Token) writable {
 	t.Helper()
@@ -22,11 +18,11 @@ func mapWritable(t *testing.T, r *rig, token payload.Token) writable {
 	require.NoError(t, err)
 	bytes, err := unix.Mmap(int(opened.File.Fd()), opened.Offset, int(opened.Size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	require.NoError(t, err)
-	return writable{opened.File, bytes}
+	require.NoError(t, opened.Close())
+	return writable{bytes}
 }
 
 func (w writable) letGo(t *testing.T) {
 	t.Helper()
 	require.NoError(t, unix.Munmap(w.bytes))
-	require.NoError(t, w.file.Close())
 }

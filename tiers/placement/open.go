@@ -9,12 +9,23 @@ import (
 	"github.com/payload-manager/payload-manager/tiers"
 )
 
-// Opened is what the data door passes to a client. Whoever gets it closes File.
+// Opened is what the data door passes to a client. Whoever gets it closes it.
 type Opened struct {
 	File     *os.File
 	Offset   int64 // where in the file the payload begins
 	Size     int64 // bytes
 	Writable bool
+
+	closed func() // may be nil
+}
+
+// Close closes this process's copy of the file. It is called once.
+func (o Opened) Close() error {
+	err := o.File.Close()
+	if o.closed != nil {
+		o.closed()
+	}
+	return err
 }
 
 // OpenToken trades a write token for a writable file, while its allocation is
@@ -74,8 +85,13 @@ func (h *Host) openAllocation(ctx context.Context, body []byte) (Opened, error) 
 	if err != nil {
 		return Opened{}, err
 	}
+	h.passing.begin(id)
 	file, err := filer.Writable(ctx, at.Location)
-	return Opened{File: file, Size: p.Size, Writable: true}, err
+	if err != nil {
+		h.passing.end(id)
+		return Opened{}, err
+	}
+	return Opened{File: file, Size: p.Size, Writable: true, closed: func() { h.passing.end(id) }}, nil
 }
 
 func (h *Host) filer(name payload.Tier) (tiers.Filer, error) {

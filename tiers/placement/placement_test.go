@@ -101,7 +101,7 @@ func (r *rig) write(token payload.Token, content []byte) {
 	require.NoError(r.t, err)
 	_, err = opened.File.WriteAt(content, opened.Offset)
 	require.NoError(r.t, err)
-	require.NoError(r.t, opened.File.Close())
+	require.NoError(r.t, opened.Close())
 }
 
 // put carries a payload to active.
@@ -125,7 +125,7 @@ func (r *rig) read(token payload.Token) []byte {
 	r.t.Helper()
 	opened, err := r.OpenToken(r.t.Context(), token)
 	require.NoError(r.t, err)
-	defer opened.File.Close()
+	defer opened.Close()
 	require.False(r.t, opened.Writable)
 	content, err := io.ReadAll(io.NewSectionReader(opened.File, opened.Offset, opened.Size))
 	require.NoError(r.t, err)
@@ -360,6 +360,24 @@ func TestCommitProvesThatTheWriterLetGo(t *testing.T) {
 	}
 }
 
+// The door closes its own copy of a file after it has sent it: a quick producer
+// has written and asks to commit before that.
+func TestCommitWaitsForTheDoorsOwnCopy(t *testing.T) {
+	r := newRig(t)
+	for range 50 {
+		allocation := r.allocate(100, payload.Policy{Tier: payload.Disk})
+		opened, err := r.OpenToken(t.Context(), allocation.Token)
+		require.NoError(t, err)
+		committed := make(chan error, 1)
+		go func() {
+			_, err := r.Commit(context.Background(), catalog.Change{ID: allocation.Payload.ID}, payload.Checksum{})
+			committed <- err
+		}()
+		require.NoError(t, opened.Close())
+		require.NoError(t, <-committed)
+	}
+}
+
 func TestWrongBytesAreNotCommitted(t *testing.T) {
 	r := newRig(t)
 	allocation := r.allocate(100, payload.Policy{})
@@ -528,7 +546,7 @@ func readOnce(t *testing.T, r *rig, id payload.ID, content []byte) {
 	require.NoError(t, err, "a payload is readable all the time")
 	opened, err := r.OpenToken(context.Background(), lease.Token)
 	require.NoError(t, err)
-	defer opened.File.Close()
+	defer opened.Close()
 	got, err := io.ReadAll(io.NewSectionReader(opened.File, 0, opened.Size))
 	require.NoError(t, err)
 	require.True(t, bytes.Equal(content, got), "a reader saw other bytes")

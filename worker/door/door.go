@@ -127,7 +127,7 @@ func (d *Door) serve(ctx context.Context, conn *net.UnixConn, frame []byte) erro
 	if err != nil {
 		return answer(conn, &payloadv1.OpenResponse{Error: d.refusal(ctx, err)}, nil)
 	}
-	defer opened.File.Close()
+	defer opened.Close()
 	return answer(conn, &payloadv1.OpenResponse{
 		Offset: opened.Offset, Size: opened.Size, Writable: opened.Writable,
 	}, opened.File)

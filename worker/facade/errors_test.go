@@ -66,6 +66,7 @@ func TestACommitWhileTheProducerWritesSaysSo(t *testing.T) {
 	_, err = opened.File.WriteAt(content(8), 0)
 	require.NoError(t, err)
 	held := mapped(t, opened.File, 8)
+	require.NoError(t, opened.Close())
 
 	_, err = r.life.Commit(t.Context(), &payloadv1.CommitRequest{Id: room.GetPayload().GetId()})
 	c := complaintOf(t, err)
@@ -74,7 +75,6 @@ func TestACommitWhileTheProducerWritesSaysSo(t *testing.T) {
 	require.Equal(t, "STILL_MAPPED", c.unmet)
 
 	held()
-	require.NoError(t, opened.File.Close())
 	_, err = r.life.Commit(t.Context(), &payloadv1.CommitRequest{Id: room.GetPayload().GetId()})
 	require.NoError(t, err, "once it let go, the same commit succeeds")
 }

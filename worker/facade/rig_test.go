@@ -178,7 +178,7 @@ func (r *rig) write(token []byte, content []byte) {
 	require.NoError(r.t, err)
 	_, err = opened.File.WriteAt(content, opened.Offset)
 	require.NoError(r.t, err)
-	require.NoError(r.t, opened.File.Close())
+	require.NoError(r.t, opened.Close())
 }
 
 // put carries content to an active payload.
