@@ -2,6 +2,7 @@ package leases
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/payload-manager/payload-manager/sdk/payload"
@@ -68,15 +69,14 @@ func (t *Table) lacking(n int) (*file, error) {
 	if t.journal.closed {
 		return nil, payload.Errorf(payload.Unavailable, "the daemon stops: try again when it is back").Retry(noRoomRetry)
 	}
-	if t.journal.full != nil && t.now() < t.journal.askAgain {
+	i := slices.IndexFunc(t.journal.files, func(f *file) bool { return f.room() < n })
+	switch {
+	case i < 0:
+		return nil, nil // also where the disk refused more than n
+	case t.journal.full != nil && t.now() < t.journal.askAgain:
 		return nil, t.journal.full
 	}
-	for _, f := range t.journal.files {
-		if f.room() < n {
-			return f, nil
-		}
-	}
-	return nil, nil
+	return t.journal.files[i], nil
 }
 
 // keepRoom lets the journal grow before its room is used up, so that a grant
