@@ -1,7 +1,6 @@
 package tiers
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 
@@ -19,7 +18,12 @@ type Label struct {
 }
 
 // String writes "id.attempt.size".
-func (l Label) String() string { return fmt.Sprintf("%s.%d.%d", l.ID, l.Attempt, l.Size) }
+func (l Label) String() string {
+	const longest = 36 + 1 + 20 + 1 + 19
+	text := append(make([]byte, 0, longest), l.ID.String()...)
+	text = strconv.AppendUint(append(text, '.'), l.Attempt, 10)
+	return string(strconv.AppendInt(append(text, '.'), l.Size, 10))
+}
 
 // ParseLabel is the inverse of String. Text that String never wrote names
 // nothing, and is NotFound.

@@ -10,6 +10,7 @@ import (
 	"context"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/payload-manager/payload-manager/catalog"
@@ -39,6 +40,8 @@ type Loop struct {
 	sync     func() error // nil: carry makes durable
 	queue    chan waiting
 	unsynced chan answered
+	syncing  atomic.Int64  // callers whose steps are being synced
+	synced   chan struct{} // tells gather that a sync ended
 	closing  chan struct{}
 	done     chan struct{}
 	close    sync.Once
@@ -65,6 +68,7 @@ func Start(carry func([]catalog.Step) []Outcome, sync func() error) *Loop {
 		sync:     sync,
 		queue:    make(chan waiting, Most),
 		unsynced: make(chan answered, ahead),
+		synced:   make(chan struct{}, 1),
 		closing:  make(chan struct{}),
 		done:     make(chan struct{}),
 	}
@@ -150,12 +154,28 @@ func (l *Loop) drain() {
 // gather takes what else is waiting. It yields as long as that makes the queue
 // longer, so that the callers whose answers just went out can ask again and
 // come along: a sync saved is worth more than the microseconds.
+//
+// During a sync it takes its time until as many have come as are being synced:
+// a commit costs the same for one step as for many, and what it makes would
+// have to wait for this sync to end anyway.
 func (l *Loop) gather(first waiting) []waiting {
 	for before := -1; len(l.queue) > before; {
 		before = len(l.queue)
 		runtime.Gosched()
 	}
-	batch := []waiting{first}
+	batch := l.take([]waiting{first})
+	for len(batch) < Most && int64(len(batch)) < l.syncing.Load() {
+		select {
+		case next := <-l.queue:
+			batch = l.take(append(batch, next))
+		case <-l.synced:
+		}
+	}
+	return batch
+}
+
+// take adds what is in the queue to the batch.
+func (l *Loop) take(batch []waiting) []waiting {
 	for len(batch) < Most {
 		select {
 		case next := <-l.queue:
@@ -202,7 +222,13 @@ func (l *Loop) settle() {
 	defer close(l.done)
 	for first := range l.unsynced {
 		batches := l.committed(first)
+		l.syncing.Store(callers(batches))
 		err := l.sync()
+		l.syncing.Store(0)
+		select {
+		case l.synced <- struct{}{}:
+		default: // gather has yet to see the one before
+		}
 		for _, a := range batches {
 			a.answer(err)
 		}
@@ -223,6 +249,13 @@ func (l *Loop) committed(first answered) []answered {
 			return batches
 		}
 	}
+}
+
+func callers(batches []answered) (n int64) {
+	for _, a := range batches {
+		n += int64(len(a.batch))
+	}
+	return n
 }
 
 // answer gives the callers their outcomes; err says that they are not durable.

@@ -103,7 +103,10 @@ func (w *writer) open(ctx context.Context) error {
 // openLog opens the write-ahead log beside SQLite, and makes its name durable.
 // It exists as long as a connection does.
 func (w *writer) openLog() (err error) {
-	if w.log, err = os.Open(w.path + "-wal"); err != nil {
+	if w.log, err = os.OpenFile(w.path+"-wal", os.O_RDWR, 0); err != nil {
+		return err
+	}
+	if err := w.extendLog(); err != nil {
 		return err
 	}
 	folder, err := os.Open(filepath.Dir(w.path))
@@ -112,6 +115,28 @@ func (w *writer) openLog() (err error) {
 	}
 	defer folder.Close() // it was only read
 	return firstOf(folder.Sync(), w.sync())
+}
+
+// logSize is what the log grows to between two checkpoints: 4,000 frames, each a
+// page of 4 KiB and a header of 24 bytes, and a batch more.
+const logSize = 5000 * (4096 + 24)
+
+// extendLog writes zeros to where the log will grow. Syncing a file that grows
+// makes the file system commit its journal as well, which takes as long again.
+// SQLite takes frames whose salt and checksum are wrong for the log's end, as it
+// does with those of an earlier round.
+func (w *writer) extendLog() error {
+	info, err := w.log.Stat()
+	if err != nil {
+		return err
+	}
+	zeros := make([]byte, 1<<20)
+	for at := info.Size(); at < logSize; at += int64(len(zeros)) {
+		if _, err := w.log.WriteAt(zeros[:min(int64(len(zeros)), logSize-at)], at); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // sync makes durable what was committed before it was called: the frames of the

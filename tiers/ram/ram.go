@@ -149,12 +149,16 @@ func (t *Tier) Fill(ctx context.Context, location string) (tiers.Target, error) 
 // Open implements [tiers.Tier]. The Source of what is not small is
 // [tiers.Mapped].
 func (t *Tier) Open(ctx context.Context, location string) (tiers.Source, error) {
-	file, err := t.Readable(ctx, location)
+	s, err := t.find(ctx, location)
 	if err != nil {
 		return nil, err
 	}
-	if label, err := tiers.ParseLabel(location); err == nil && label.Size <= tiers.Small {
-		return &reading{file: file, size: label.Size}, nil
+	if s.label.Size <= tiers.Small {
+		return s.reading()
+	}
+	file, err := s.readable()
+	if err != nil {
+		return nil, err
 	}
 	defer file.Close()
 	return mapFile(file, unix.PROT_READ)

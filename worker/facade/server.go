@@ -24,6 +24,10 @@ const (
 	maxAnswer  = 16 << 20
 )
 
+// streamWorkers is how many calls are handled by standing goroutines. Those that
+// wait, for a disk or a workflow, are beside many that do not.
+const streamWorkers = 128
+
 // A Server serves a Facade over gRPC, with the standard services for health and
 // reflection.
 type Server struct {
@@ -74,6 +78,10 @@ func (f *Facade) options() []grpc.ServerOption {
 		grpc.MaxRecvMsgSize(maxRequest),
 		grpc.MaxSendMsgSize(maxAnswer),
 		grpc.StatsHandler(&f.traffic),
+		// Goroutines that live on have grown their stacks once; a fresh one per
+		// call grows it each time, a tenth of what a call costs. When all are
+		// busy, calls get fresh ones.
+		grpc.NumStreamWorkers(streamWorkers),
 		// A client whose machine vanished is noticed within a minute; clients may
 		// ask as often as every ten seconds whether we are there.
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 40 * time.Second, Timeout: 20 * time.Second}),
