@@ -3,6 +3,7 @@ package placement_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -398,9 +399,11 @@ func TestAWrongClaimAboutManyBytesIsFoundBehindTheCommit(t *testing.T) {
 
 	_, err := r.Commit(t.Context(), catalog.Change{ID: allocation.Payload.ID}, payload.CRC32C(1))
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return r.state(allocation.Payload.ID) == payload.StateLost }, 10*time.Second, time.Millisecond)
-	_, err = r.Acquire(t.Context(), placement.AcquireRequest{ID: allocation.Payload.ID})
-	require.ErrorIs(t, err, payload.Lost)
+	require.Eventually(t, func() bool {
+		_, err := r.Acquire(t.Context(), placement.AcquireRequest{ID: allocation.Payload.ID})
+		return errors.Is(err, payload.Lost)
+	}, 10*time.Second, time.Millisecond, "no lease is given on it any more")
+	require.Equal(t, payload.StateLost, r.state(allocation.Payload.ID))
 }
 
 func TestAnAllocationThatNobodyCommitsIsAborted(t *testing.T) {
