@@ -73,14 +73,22 @@ func (s *Set) Sum(ctx context.Context, tier payload.Tier, location string, size 
 		return kept.Checksum(), nil
 	}
 	if size <= Small {
-		bytes := make([]byte, size)
-		return sumUnless(source.ReadAt(ctx, bytes, 0), bytes)
+		return sumSmall(ctx, source, size)
 	}
 	return s.each(ctx, size, nil, func(ctx context.Context, p Piece) (payload.Checksum, error) {
 		bytes, done, err := s.read(ctx, source, p)
 		defer done()
 		return sumUnless(err, bytes)
 	})
+}
+
+var smallBuffers = sync.Pool{New: func() any { return new([Small]byte) }}
+
+func sumSmall(ctx context.Context, source Source, size int64) (payload.Checksum, error) {
+	buffer := smallBuffers.Get().(*[Small]byte)
+	defer smallBuffers.Put(buffer)
+	bytes := buffer[:size]
+	return sumUnless(source.ReadAt(ctx, bytes, 0), bytes)
 }
 
 func (s *Set) open(ctx context.Context, tier payload.Tier, location string, size int64) (Source, error) {

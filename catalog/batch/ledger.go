@@ -139,11 +139,11 @@ func (c *Change) write(after payload.Payload, s catalog.Step) {
 }
 
 // Changes returns what has to be written, ordered by payload.
-func (l *Ledger) Changes() []Change {
-	var changes []Change
+func (l *Ledger) Changes() []*Change {
+	changes := make([]*Change, 0, len(l.records))
 	for _, id := range l.IDs() {
 		if c := l.records[id]; c.written {
-			changes = append(changes, *c)
+			changes = append(changes, c)
 		}
 	}
 	return changes
@@ -161,14 +161,14 @@ func (l *Ledger) Answers() []Answer {
 }
 
 // Put returns the placements that are new or differ from before.
-func (c Change) Put() []payload.Placement {
+func (c *Change) Put() []payload.Placement {
 	return slices.DeleteFunc(slices.Clone(c.After.Placements), func(at payload.Placement) bool {
 		return slices.Contains(c.Before.Placements, at)
 	})
 }
 
 // Gone returns the placements that are no more.
-func (c Change) Gone() []payload.Placement {
+func (c *Change) Gone() []payload.Placement {
 	return slices.DeleteFunc(slices.Clone(c.Before.Placements), func(was payload.Placement) bool {
 		return slices.ContainsFunc(c.After.Placements, func(at payload.Placement) bool {
 			return at.Tier == was.Tier && at.Host == was.Host

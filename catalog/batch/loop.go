@@ -163,7 +163,7 @@ func (l *Loop) gather(first waiting) []waiting {
 		before = len(l.queue)
 		runtime.Gosched()
 	}
-	batch := l.take([]waiting{first})
+	batch := l.take(append(make([]waiting, 0, len(l.queue)+1), first))
 	for len(batch) < Most && int64(len(batch)) < l.syncing.Load() {
 		select {
 		case next := <-l.queue:
@@ -189,8 +189,7 @@ func (l *Loop) take(batch []waiting) []waiting {
 
 // serve carries out the steps whose callers still wait.
 func (l *Loop) serve(batch []waiting) {
-	var present []waiting
-	var steps []catalog.Step
+	present, steps := make([]waiting, 0, len(batch)), make([]catalog.Step, 0, len(batch))
 	for _, w := range batch {
 		if w.ctx.Err() == nil {
 			present, steps = append(present, w), append(steps, w.step)
@@ -205,6 +204,9 @@ func (l *Loop) serve(batch []waiting) {
 // hand answers at once what needs no sync, and leaves the rest to settle.
 func (l *Loop) hand(a answered) {
 	var rest answered
+	if l.sync != nil {
+		rest.batch, rest.outcomes = make([]waiting, 0, len(a.batch)), make([]Outcome, 0, len(a.batch))
+	}
 	for i, w := range a.batch {
 		if l.sync == nil || w.step.Volatile || a.outcomes[i].Err != nil {
 			w.answer <- a.outcomes[i]

@@ -140,7 +140,7 @@ func write(ctx context.Context, conn *pgxpool.Conn, ledger *batch.Ledger) error 
 	return send(ctx, conn, &b)
 }
 
-func queuePayloads(b *pgx.Batch, changes []batch.Change) error {
+func queuePayloads(b *pgx.Batch, changes []*batch.Change) error {
 	var fresh, known []payload.Payload
 	var policies []string
 	for _, c := range changes {
@@ -192,7 +192,7 @@ type placed struct {
 	payload.Placement
 }
 
-func queuePlacements(b *pgx.Batch, changes []batch.Change) {
+func queuePlacements(b *pgx.Batch, changes []*batch.Change) {
 	var gone, put []placed
 	for _, c := range changes {
 		for _, at := range c.Gone() {
@@ -221,7 +221,7 @@ func places(of []placed) []any {
 	}
 }
 
-func queueEntries(b *pgx.Batch, changes []batch.Change) {
+func queueEntries(b *pgx.Batch, changes []*batch.Change) {
 	var ids [][16]byte
 	var since []int64
 	for _, c := range changes {

@@ -19,7 +19,7 @@ type recent struct {
 // more, all are forgotten: an allocation is committed soon or much later.
 const mostRecent = 16 << 10
 
-func (r *recent) learn(changes []batch.Change) {
+func (r *recent) learn(changes []*batch.Change) {
 	if r.records == nil || len(r.records)+len(changes) > mostRecent {
 		r.forget()
 	}

@@ -367,7 +367,7 @@ func (w *writer) write(ctx context.Context, ledger *batch.Ledger) error {
 	return nil
 }
 
-func (w *writer) writeChange(ctx context.Context, c batch.Change) error {
+func (w *writer) writeChange(ctx context.Context, c *batch.Change) error {
 	id := c.After.ID[:]
 	if err := w.writePayload(ctx, c); err != nil {
 		return err
@@ -389,7 +389,7 @@ func (w *writer) writeChange(ctx context.Context, c batch.Change) error {
 	return run(ctx, w.wake, id, c.Since.UnixNano(), w.seq)
 }
 
-func (w *writer) writePayload(ctx context.Context, c batch.Change) error {
+func (w *writer) writePayload(ctx context.Context, c *batch.Change) error {
 	p := c.After
 	changing := []any{
 		rows.CRC(p.Checksum), p.Verified, string(p.State), int64(p.Version), p.Group,
