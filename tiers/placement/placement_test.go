@@ -435,6 +435,23 @@ func TestARepeatedAllocateReturnsTheFirstAnswer(t *testing.T) {
 	r.comesBack(payload.RAM, 40*mebibyte)
 }
 
+func TestARepeatedAcquireIsOnThePlacementOfTheFirst(t *testing.T) {
+	r := newRig(t)
+	content := frame(mebibyte)
+	p := r.put(content, payload.Policy{Tier: payload.Disk})
+	ask := placement.AcquireRequest{Request: "one", ID: p.ID}
+	first, err := r.Acquire(t.Context(), ask)
+	require.NoError(t, err)
+	_, _, err = r.Copy(t.Context(), p.ID, payload.RAM, nil)
+	require.NoError(t, err)
+
+	second, err := r.Acquire(t.Context(), ask)
+	require.NoError(t, err)
+	require.Equal(t, first.ID, second.ID)
+	require.Equal(t, payload.Disk, second.Descriptor.Tier, "although ram would be better now")
+	require.Equal(t, content, r.read(second.Token))
+}
+
 func TestForgedTokensOpenNothing(t *testing.T) {
 	r := newRig(t)
 	p := r.put(frame(100), payload.Policy{})

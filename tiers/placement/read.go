@@ -79,12 +79,28 @@ func (h *Host) lease(ctx context.Context, p payload.Payload, r AcquireRequest) (
 	if err != nil {
 		return payload.Lease{}, err
 	}
+	if at, err = h.granted(p, at, grant); err != nil {
+		return payload.Lease{}, err
+	}
 	lease := payload.Lease{ID: grant.ID, Holder: grant.Holder, Remaining: grant.Remaining, Token: h.signer.read(grant.ID)}
 	lease.Descriptor, err = h.describe(ctx, p, at, lease.Remaining)
 	if err != nil {
 		return payload.Lease{}, errors.Join(err, h.leases.Release(grant.ID))
 	}
 	return lease, nil
+}
+
+// granted is the placement that a grant is on: not the chosen one when the
+// request was made before, of what was best then.
+func (h *Host) granted(p payload.Payload, chosen payload.Placement, grant leases.Grant) (payload.Placement, error) {
+	if grant.Key == key(p.ID, chosen) {
+		return chosen, nil
+	}
+	at, found := p.At(grant.Key.Tier, h.name)
+	if !found || at.Attempt != grant.Key.Attempt {
+		return at, payload.Errorf(payload.Lost, "the leased bytes went with the process or the host that kept them: acquire again for another copy")
+	}
+	return at, nil
 }
 
 // choose picks the placement to lease.
