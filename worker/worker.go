@@ -40,6 +40,8 @@ type Worker struct {
 	grace    time.Duration
 	volatile *volatile // nil where ram has no vault
 	stops    []stop    // in the order of start
+
+	ballast []byte // see ballastSize
 }
 
 type stop struct {
@@ -54,7 +56,7 @@ func Start(ctx context.Context, c config.Config) (*Worker, error) {
 		return nil, err
 	}
 	c = c.Resolve()
-	w := &Worker{Socket: c.Listen.Socket, log: newLogger(c.Log), grace: c.ShutdownGrace}
+	w := &Worker{Socket: c.Listen.Socket, log: newLogger(c.Log), grace: c.ShutdownGrace, ballast: make([]byte, ballastSize)}
 	if err := w.start(ctx, c); err != nil {
 		return nil, errors.Join(err, w.Stop())
 	}
