@@ -37,6 +37,7 @@ type Relay struct {
 	inFlight  int
 	log       *slog.Logger
 
+	told    map[string]*telling // by group; Run's alone
 	flights flights
 }
 
@@ -44,7 +45,7 @@ type Relay struct {
 func New(o Options) *Relay {
 	return &Relay{
 		catalog: o.Catalog, client: o.Client, namespace: o.Namespace, host: o.Host,
-		interval: o.Interval, inFlight: o.InFlight, log: o.Log,
+		interval: o.Interval, inFlight: o.InFlight, log: o.Log, told: map[string]*telling{},
 	}
 }
 
@@ -85,6 +86,9 @@ func (r *Relay) Run(ctx context.Context) {
 
 // carry brings one batch to Temporal.
 func (r *Relay) carry(ctx context.Context) (more bool, err error) {
+	if err := r.payDebts(ctx); err != nil {
+		return false, err
+	}
 	backlog, err := r.catalog.Pending(ctx, batch)
 	if err != nil {
 		return false, err
@@ -140,10 +144,57 @@ func (r *Relay) wakeIfThere(ctx context.Context, workflow string) error {
 // again; the lifecycle stays for a while to see who comes.
 func (r *Relay) carryGroup(ctx context.Context, group string, entries []catalog.Entry) error {
 	first := entries[0].Payload
-	if err := r.wakeGroup(ctx, group, first.Namespace, home(first, r.host)); err != nil {
+	if err := r.tell(ctx, group, first.Namespace, home(first, r.host)); err != nil {
 		return err
 	}
 	return r.catalog.Settle(ctx, entries, group)
+}
+
+// groupPause is the least between two wakes of one group: its lifecycle begins a
+// round once a second at most, and each wake costs a Temporal server some 30 ms.
+const groupPause = time.Second
+
+// A telling is the last wake of a group, and whether one is owed to it for
+// payloads that joined since. Should the relay die owing it, the lifecycle, which
+// stays for a minute after a wake, looks again by itself.
+type telling struct {
+	at              time.Time
+	owed            bool
+	namespace, host string
+}
+
+// tell wakes a group's lifecycle, or remembers to, when that was done a moment
+// ago.
+func (r *Relay) tell(ctx context.Context, group, namespace, host string) error {
+	now := r.catalog.Now()
+	if last, known := r.told[group]; known && now.Sub(last.at) < groupPause {
+		last.owed = true
+		return nil
+	}
+	if err := r.wakeGroup(ctx, group, namespace, host); err != nil {
+		return err
+	}
+	r.told[group] = &telling{at: now, namespace: namespace, host: host}
+	return nil
+}
+
+// payDebts wakes the groups that wakes are owed to, and forgets those that are
+// long told.
+func (r *Relay) payDebts(ctx context.Context) error {
+	now := r.catalog.Now()
+	for group, last := range r.told {
+		switch since := now.Sub(last.at); {
+		case since < groupPause:
+		case last.owed:
+			if err := r.wakeGroup(ctx, group, last.namespace, last.host); err != nil {
+				return err
+			}
+			last.at, last.owed = now, false
+		default:
+			delete(r.told, group)
+		}
+	}
+	return nil
 }
 
 // carryOwn starts or wakes a lifecycle for each entry, several at a time. What
