@@ -98,7 +98,7 @@ func (h *Host) fill(ctx context.Context, tier tiers.Tier, p payload.Payload, pro
 // with an earlier daemon is taken over.
 func (h *Host) intend(ctx context.Context, tier tiers.Tier, p payload.Payload) (after payload.Payload, target payload.Placement, err error) {
 	stale, hasStale := p.At(tier.Name(), h.name)
-	target = h.here(tier.Name(), payload.Filling, max(stale.Attempt, p.Version)+1)
+	target = h.here(tier.Name(), payload.Filling, h.nextAttempt(stale, p))
 	if target.Location, err = tier.Create(ctx, p.ID, target.Attempt, p.Size); err != nil {
 		return p, target, err
 	}
@@ -115,6 +115,14 @@ func (h *Host) intend(ctx context.Context, tier tiers.Tier, p payload.Payload) (
 		h.giveBack(ctx, tier, stale)
 	}
 	return after, target, nil
+}
+
+// nextAttempt is a number that no attempt at the placement had: also not one
+// that failed and left no record, whose key an object store may still know. The
+// clock, in microseconds, sees to that; should it step back, the number still
+// rises above what is on record.
+func (h *Host) nextAttempt(stale payload.Placement, p payload.Payload) uint64 {
+	return max(stale.Attempt, p.Version, uint64(h.catalog.Now().UnixMicro())) + 1
 }
 
 // undo frees what a failed copy wrote, then forgets it. It goes on when its
