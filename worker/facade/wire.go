@@ -1,6 +1,8 @@
 package facade
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -160,6 +162,7 @@ func (f *Facade) payload(p payload.Payload) *payloadv1.Payload {
 	}
 }
 
+// placements are shown fastest first.
 func (f *Facade) placements(p payload.Payload) []*payloadv1.Placement {
 	held := f.host.LeasesOn(p.ID)
 	shown := make([]*payloadv1.Placement, len(p.Placements))
@@ -172,6 +175,8 @@ func (f *Facade) placements(p payload.Payload) []*payloadv1.Placement {
 			shown[i].Leases = int32(held[at.Tier])
 		}
 	}
+	// The wire numbers tiers from the fastest down.
+	slices.SortStableFunc(shown, func(a, b *payloadv1.Placement) int { return cmp.Compare(a.GetTier(), b.GetTier()) })
 	return shown
 }
 
