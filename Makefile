@@ -6,7 +6,7 @@
 
 get := deploy/tools/get
 
-# DIR is where the demo reads or leaves its files.
+# DIR is the folder whose files the demo reads.
 DIR ?=
 
 help: ## this list
@@ -20,7 +20,7 @@ run: ## start everything on this machine: Temporal with its UI, an S3 server, th
 	@go build -o bin/payload-manager ./worker/payload-manager
 	@exec bin/payload-manager dev
 
-demo: ## walk through the life of a payload; DIR=folder keeps its data there
+demo: ## walk real files through the life of a payload; DIR=folder names yours
 	@$(get) temporal versitygw
 	@go run ./e2e/demo $(if $(DIR),--dir '$(DIR)')
 

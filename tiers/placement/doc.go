@@ -4,9 +4,10 @@
 //
 // # How it keeps the promises
 //
-// P1, a leased placement never moves, changes or vanishes: a placement is freed
-// in one function alone, [Host.Reap], and only after the lease table closed it
-// and holds no lease on it. The table, not the catalog, says who reads.
+// P1, a leased placement never moves, changes or vanishes: a placement that was
+// ever ready is freed in one function alone, free, and only after the lease
+// table closed it and holds no lease on it. Reap, Delete and Abort all go through
+// it. The table, not the catalog, says who reads.
 //
 // P3, wrong bytes are never served: commit seals before it sums; a copy is
 // switched to ready only when its checksum is the payload's.

@@ -126,12 +126,13 @@ func (h *Host) change(id payload.ID, step func() (payload.Payload, error)) (payl
 	if err != nil {
 		return payload.Payload{}, err
 	}
-	return p, h.adopt(p)
+	h.adopt(p)
+	return p, nil
 }
 
 // adopt takes over a record that the catalog just gave, under its stripe: what
 // is ready can be leased from now on, what retires cannot.
-func (h *Host) adopt(p payload.Payload) error {
+func (h *Host) adopt(p payload.Payload) {
 	for _, at := range p.Placements {
 		switch {
 		case !h.mine(at):
@@ -145,7 +146,6 @@ func (h *Host) adopt(p payload.Payload) error {
 		h.owned.release(p.ID)
 	}
 	h.records.put(p)
-	return nil
 }
 
 // Abort gives an allocation back. Aborting twice is aborting once.

@@ -24,8 +24,7 @@ type Drain struct {
 // Reap does what is due for one payload on this host: it aborts an allocation
 // that came to its deadline, expires a payload whose time is over, and frees
 // every retiring placement that no lease holds. What is not due stays as it is,
-// so that reaping twice is reaping once. It is the only way by which the bytes
-// of a placement that was ever ready are freed.
+// so that reaping twice is reaping once.
 func (h *Host) Reap(ctx context.Context, id payload.ID) (Drain, error) {
 	p, err := h.fetch(ctx, "", id)
 	if err == nil {
@@ -57,7 +56,8 @@ func (h *Host) end(ctx context.Context, p payload.Payload) (payload.Payload, err
 	return after, err
 }
 
-// free frees the retiring placements that want selects and no lease holds.
+// free frees the retiring placements that want selects and no lease holds. It
+// is the only way by which the bytes of a placement that was ever ready go.
 func (h *Host) free(ctx context.Context, p payload.Payload, want func(payload.Placement) bool) (payload.Payload, Drain, error) {
 	var drain Drain
 	for _, at := range p.Placements {
